@@ -1,0 +1,64 @@
+# Every target does its own set-up: a virtual environment in the checkout, made once and reused.
+# Needs: Python >= 3.11, make, and a C compiler (UltraNest has no wheel). Choose another Python with `make PYTHON=...`.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+.PHONY: help setup test demo slow bench lint format docs clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+# What runs the library, and what checks it, by a stamp each.
+$(VENV)/.run: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; say where: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install --quiet --editable '.[dev,bench]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(PIP) install --quiet --editable '.[dev,docs]'
+	@touch $@
+
+setup: $(VENV)/.dev  ## the virtual environment, with everything that tests need
+
+test: lint  ## lint, types, and every test that is not slow
+	$(BIN)/python -m pytest -q -m "not slow"
+
+demo: $(VENV)/.run  ## from a survey to a population posterior and its picture, in a minute or two
+	$(BIN)/python examples/demo.py
+
+slow: $(VENV)/.dev  ## the slow tests
+	$(BIN)/python -m pytest -q -m slow
+
+bench: $(VENV)/.bench  ## time, memory and error of every stage; BENCH=--peers runs the rivals too
+	$(BIN)/python -m pytest -q tests/benchmarks $(BENCH)
+
+lint: $(VENV)/.dev  ## ruff and mypy (the import contracts are tests: tests/test_layers.py)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy --no-error-summary
+
+format: $(VENV)/.dev  ## put the source into ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs  ## the documentation, executed, into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find factorgraph messages searches tests examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
