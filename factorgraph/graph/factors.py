@@ -1,0 +1,117 @@
+"""What a user joins: one `AnalysisFactor` a dataset, one `HierarchicalFactor` a population."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from factorgraph.errors import GraphError
+from factorgraph.model.collection import Collection
+from factorgraph.model.model import Model
+from factorgraph.model.prior import Prior
+from factorgraph.model.variable import Variable
+
+
+class AnalysisFactor:
+    """A dataset's likelihood as a factor of the graph: log L(instance of ``prior_model``), nats.
+
+    Parameters
+    ----------
+    prior_model
+        A `Model`, a `Collection`, or a class (made a `Model`).
+    analysis
+        An object with ``log_likelihood_function(instance)``; usually a subclass of `Analysis`.
+    optimiser
+        How this factor's private variables are explored when the graph is solved by expectation propagation; the graph's choice
+        if not given.
+    name
+        The dataset's name in results and pictures.
+    dataset
+        Factors that name the same dataset (an image and a spectrum of one galaxy) are one dataset: their private variables are
+        integrated together.
+    """
+
+    def __init__(
+        self, prior_model: Any, analysis: Any, *, optimiser: Any = None, name: str | None = None, dataset: str | None = None
+    ) -> None:
+        if isinstance(prior_model, type):
+            prior_model = Model(prior_model)
+        if not isinstance(prior_model, (Model, Collection)):
+            raise GraphError(
+                f"AnalysisFactor(prior_model=...): got {type(prior_model).__name__}, a Model, a Collection or a class is needed: "
+                "wrap the class whose instances the likelihood reads in fg.Model(...)."
+            )
+        if isinstance(analysis, type) or not callable(getattr(analysis, "log_likelihood_function", None)):
+            raise GraphError(
+                f"AnalysisFactor(analysis=...): {analysis!r} has no method log_likelihood_function(instance); pass an instance of "
+                "a class that defines it."
+            )
+        self.prior_model = prior_model
+        self.analysis = analysis
+        self.optimiser = optimiser
+        self.name = name
+        self.dataset = dataset
+
+    def __repr__(self) -> str:
+        return f"AnalysisFactor({self.name or type(self.analysis).__name__})"
+
+
+class HierarchicalFactor:
+    """A population: every drawn variable x_i is distributed as ``distribution(**parameters)``.
+
+    The parent is the prior of what is drawn from it; a prior that the drawn variable had before is replaced, not multiplied.
+
+    Parameters
+    ----------
+    distribution
+        A prior class, such as `GaussianPrior`, `TruncatedGaussianPrior`, `StudentTPrior` or `GammaPrior`.
+    name
+        The population's name in results and pictures.
+    **parameters
+        The distribution's arguments: numbers, priors (unknown), or relations between priors.
+
+    Examples
+    --------
+    >>> parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=fg.GaussianPrior(50.0, 10.0), sigma=fg.UniformPrior(0.0, 30.0))
+    >>> parent.add_drawn_variable(model.centre)
+    >>> parent.mean, parent.sigma  # the priors, by name, to look up results
+    """
+
+    def __init__(self, distribution: type[Prior], *, name: str | None = None, **parameters: Any) -> None:
+        if not (isinstance(distribution, type) and issubclass(distribution, Prior)):
+            raise GraphError(
+                f"HierarchicalFactor({distribution!r}): the first argument is a prior class such as fg.GaussianPrior, "
+                "its parameters follow as keywords."
+            )
+        self.distribution = distribution
+        self.family, self.parameters = distribution.family_of(**parameters)
+        self.name = name
+        self._arguments = dict(parameters)
+        self._drawn: list[Variable] = []
+
+    @property
+    def drawn_variables(self) -> tuple[Variable, ...]:
+        """The variables drawn from this parent, in the order they were added."""
+        return tuple(self._drawn)
+
+    def add_drawn_variable(self, variable: Variable) -> None:
+        """Declare that ``variable`` is drawn from this parent, which becomes its prior."""
+        if not isinstance(variable, Variable):
+            raise GraphError(
+                f"add_drawn_variable({variable!r}): a variable of a model is needed, such as model.centre; "
+                "a fixed value or a relation cannot be drawn."
+            )
+        if any(variable is other for other in self._drawn):
+            raise GraphError(f"add_drawn_variable({variable!r}): it has been drawn from this parent already.")
+        self._drawn.append(variable)
+
+    def __getattr__(self, name: str) -> Any:
+        arguments = self.__dict__.get("_arguments", {})
+        if name in arguments:
+            return arguments[name]
+        close = difflib.get_close_matches(name, arguments, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; its parameters are {sorted(arguments)}"
+        raise AttributeError(f"HierarchicalFactor has no attribute {name!r}{hint}")
+
+    def __repr__(self) -> str:
+        return f"HierarchicalFactor({self.name or self.distribution.__name__}, drawn={len(self._drawn)})"
