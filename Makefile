@@ -4,7 +4,9 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Bytecode is written by the first import of a module, not for every module of every package on installation (30 s).
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --editable
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
@@ -18,19 +20,19 @@ help:  ## list the targets
 $(VENV)/.run: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; say where: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable .
+	$(PIP_INSTALL) .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) install --quiet --editable '.[dev]'
+	$(PIP_INSTALL) '.[dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
-	$(PIP) install --quiet --editable '.[dev,bench]'
+	$(PIP_INSTALL) '.[dev,bench]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.dev
-	$(PIP) install --quiet --editable '.[dev,docs]'
+	$(PIP_INSTALL) '.[dev,docs]'
 	@touch $@
 
 setup: $(VENV)/.dev  ## the virtual environment, with everything that tests need
