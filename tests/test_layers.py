@@ -62,9 +62,7 @@ def test_no_file_names_a_folder_of_somebodys_machine():
 
 def test_every_module_says_what_it_is_for():
     silent = [
-        str(path.relative_to(ROOT))
-        for path in source_files()
-        if ast.get_docstring(ast.parse(path.read_text())) is None
+        str(path.relative_to(ROOT)) for path in source_files() if ast.get_docstring(ast.parse(path.read_text())) is None
     ]
     assert not silent
 
