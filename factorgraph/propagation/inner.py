@@ -1,0 +1,423 @@
+"""Inner methods: the local variables of a dataset are integrated out, log f(phi) = log of the integral of L p(z | phi) dz.
+
+Four methods share one face, the kernel `log_factors`:
+
+``direct``      there is nothing to integrate;
+``analytic``    the joint density is Gaussian in z for every phi: one Newton step is exact;
+``population``  shared variables reach the dataset only through its parents' parameters: the dataset is explored once, its
+                weighted draws (*nodes*) are re-weighted by p(z | phi), with no further likelihood call (DESIGN 6.4; Hogg, Myers
+                & Bovy 2010);
+``joint``       the likelihood itself reads a shared variable: the same standardised points follow phi through a conditional
+                mixture proposal.
+
+A *rule* is what a method keeps of a dataset; it is frozen while the graph is solved, so that log f is a smooth, deterministic
+function of phi. Next to log f the kernel returns half the difference of its two half-sample estimates: the error of the integral.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from factorgraph.graph.density import (
+    LOG_SQRT_2PI,
+    DatasetArrays,
+    Signature,
+    log_draws,
+    log_joint,
+    log_likelihood,
+    log_whitened,
+    values_of,
+)
+from searches import mixture as mixtures
+from searches.adaptive_importance import adapt, proposal_of, shifted
+from searches.mixture import Mixture
+
+Array = Any
+
+_NUM_COMPONENTS = 5
+_MAX_STAGES = 16
+_LANES = 8  # datasets of a block that are worked on side by side
+
+
+class Nodes(NamedTuple):
+    """Rule of ``population``: S weighted draws of a dataset, and how well it was explored.
+
+    ``likelihood`` (2, S): the mass of L p_own dz that each node stands for, by halves of the sample, in units of
+    ``exp(log_scale)``; ``base`` (2, S): the mass of p_own dz, the control variate.
+    """
+
+    z: Array  # (S, local)
+    likelihood: Array
+    base: Array
+    log_scale: Array
+    ess_fraction: Array
+    temperature: Array
+
+
+class Conditional(NamedTuple):
+    """Rule of ``joint``: components N(mean_z + gain (phi - mean_phi), cholesky cholesky^T)."""
+
+    log_weight: Array  # (K,)
+    mean_phi: Array  # (K, shared)
+    mean_z: Array  # (K, local)
+    gain: Array  # (K, local, shared)
+    cholesky: Array  # (K, local, local)
+    shift: Array  # (1 + local,)
+    ess_fraction: Array
+    temperature: Array
+
+
+class Centre(NamedTuple):
+    """Rule of ``analytic``: where the Newton step starts."""
+
+    z: Array  # (local,)
+
+
+class Frame(NamedTuple):
+    """Where the shared variables are thought to be when a dataset is explored: phi = mean + cholesky N(0, 1)."""
+
+    mean: Array  # (shared,)
+    cholesky: Array  # (shared, shared)
+
+
+# --- log f -------------------------------------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnames=("signature", "method"))
+def log_factors(
+    signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array
+) -> tuple[Array, Array]:
+    """log f of every dataset of a block at its own points.
+
+    Parameters
+    ----------
+    arrays, rule : leading axis B.
+    uniform : (points, 1 + local) standardised points of ``joint``; unused otherwise.
+    phi : (B, n, shared)
+
+    Returns
+    -------
+    log f (B, n), -inf where not finite; half the difference of the two half-sample estimates (B, n).
+    """
+    one = functools.partial(_METHODS[method], signature, uniform)
+
+    def dataset(pack: tuple) -> tuple[Array, Array]:
+        arrays, rule, points = pack
+        value, error = jax.vmap(lambda point: one(arrays, rule, point))(points)
+        finite = jnp.isfinite(value)
+        return jnp.where(finite, value, -jnp.inf), jnp.where(finite & jnp.isfinite(error), error, 0.0)
+
+    return jax.lax.map(dataset, (arrays, rule, phi), batch_size=_LANES)
+
+
+def _direct(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Any, phi: Array) -> tuple[Array, Array]:
+    return log_joint(signature, phi, jnp.zeros(0), arrays), jnp.zeros(())
+
+
+def _analytic(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array) -> tuple[Array, Array]:
+    mode, factor = conditional_gaussian(signature, arrays, rule, phi)
+    value, slope = jax.value_and_grad(lambda z: log_joint(signature, phi, z, arrays))(mode)
+    step = jax.scipy.linalg.solve_triangular(factor, slope, lower=True)
+    log_volume = signature.num_local * LOG_SQRT_2PI - jnp.sum(jnp.log(jnp.diag(factor)))
+    return value + 0.5 * step @ step + log_volume, jnp.zeros(())
+
+
+def conditional_gaussian(signature: Signature, arrays: DatasetArrays, rule: Centre, phi: Array) -> tuple[Array, Array]:
+    """Mode (local,) and Cholesky factor of the precision of z given phi, where log L p(z | phi) is quadratic in z."""
+
+    def function(z: Array) -> Array:
+        return log_joint(signature, phi, z, arrays)
+
+    slope, curvature = jax.grad(function)(rule.z), -jax.hessian(function)(rule.z)
+    factor = jnp.linalg.cholesky(curvature)
+    return rule.z + jax.scipy.linalg.cho_solve((factor, True), slope), factor
+
+
+def _population(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array) -> tuple[Array, Array]:
+    """log of sum a p less the control variate: log u - gamma log v, where v = sum b p estimates one.
+
+    gamma is the regression coefficient of the terms of log u on those of log v: one for a dataset without information, for which
+    log f is then constant exactly, and near zero for a sharp one.
+    """
+    log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z)
+    mass = rule.likelihood[0] + rule.likelihood[1]
+    base = rule.base[0] + rule.base[1]
+    top = jnp.max(jnp.where(mass > 0, log_p, -jnp.inf))
+    density = jnp.where(log_p > -jnp.inf, jnp.exp(jnp.minimum(log_p - top, 600.0)), 0.0)
+    u, v = mass * density, base * density
+    half_u, half_v = 2.0 * rule.likelihood @ density, 2.0 * rule.base @ density
+    total_u, total_v = jnp.sum(u), jnp.sum(v)
+    num = log_p.shape[0]
+    covariance = jnp.sum(u * v) * num / (total_u * total_v) - 1.0
+    variance = jnp.sum(v * v) * num / (total_v * total_v) - 1.0
+    gamma = jnp.where(variance > 1e-12, jnp.clip(covariance / variance, 0.0, 1.0), 1.0)
+    gamma = jnp.where(total_v > 0, gamma, 0.0)
+
+    def estimate(u: Array, v: Array) -> Array:
+        return jnp.log(u) - gamma * jnp.where(v > 0, jnp.log(v) + top, 0.0)
+
+    value = estimate(total_u, total_v)
+    first, second = estimate(half_u[0], half_v[0]), estimate(half_u[1], half_v[1])
+    return rule.log_scale + top + value, 0.5 * (first - second)
+
+
+def _joint(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array) -> tuple[Array, Array]:
+    _, log_weight = conditional_draws(signature, uniform, arrays, rule, phi)
+    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+    half = uniform.shape[0] // 2
+    first = jax.scipy.special.logsumexp(log_weight[:half]) - np.log(half)
+    second = jax.scipy.special.logsumexp(log_weight[half:]) - np.log(uniform.shape[0] - half)
+    value = jax.scipy.special.logsumexp(log_weight) - np.log(uniform.shape[0])
+    return value, 0.5 * (first - second)
+
+
+def conditional_draws(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array
+) -> tuple[Array, Array]:
+    """Points z (points, local) of the proposal given phi, and log [ L p(z | phi) / proposal ] (points,)."""
+    z, log_proposal = conditional_points(uniform, rule, phi)
+    values = jax.vmap(lambda z: log_joint(signature, phi, z, arrays))(z)
+    return z, values - log_proposal
+
+
+def conditional_points(uniform: Array, rule: Conditional, phi: Array) -> tuple[Array, Array]:
+    """Points of the conditional proposal and their log density; no likelihood."""
+    mean = rule.mean_z + jnp.einsum("kls,ks->kl", rule.gain, phi - rule.mean_phi)
+    proposal = Mixture(rule.log_weight, mean, rule.cholesky)
+    z = mixtures.draws(proposal, shifted(uniform, rule.shift))
+    return z, mixtures.log_density(proposal, z)
+
+
+_METHODS = {"direct": _direct, "analytic": _analytic, "population": _population, "joint": _joint}
+
+
+# --- exploring a dataset once ------------------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
+def explore_population(
+    signature: Signature,
+    arrays: DatasetArrays,
+    reference_scales: Array,
+    uniform: Array,
+    more_uniform: Array,
+    shift: Array,
+    num_rounds: Array,
+    num_nodes: int,
+) -> Nodes:
+    """Explore each dataset of a block under the reference and keep its nodes.
+
+    Parameters
+    ----------
+    arrays : leading axis B.
+    reference_scales : (K,) the reference of what is drawn from a parent is an equal mixture of N(0, s^2) in its coordinate.
+    uniform : (n, 1 + local) points of the adaptation.
+    more_uniform : (m, 1 + local) points of one round of the final sample.
+    shift : (B, 1 + local) uniform numbers of each dataset.
+    num_rounds : integer; the final sample has ``num_rounds * m`` points.
+    """
+
+    def dataset(pack: tuple) -> Nodes:
+        arrays, shift = pack
+        reference = reference_of(signature, reference_scales)
+        likelihood = functools.partial(_likelihoods, signature, arrays)
+        adaptation = adapt(
+            likelihood, reference, shifted(uniform, shift), num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES
+        )
+        proposal = proposal_of(reference, adaptation.fitted)
+
+        def one_round(index: Array, pool: tuple) -> tuple:
+            z = mixtures.draws(proposal, shifted(more_uniform, shift + _ROUND_SHIFT * (index + 1)))
+            return _pooled(signature, pool, *_weighted(signature, likelihood, proposal, z), num_nodes)
+
+        pool = _empty_pool(signature, num_nodes)
+        z, likelihood_mass, base_mass, log_scale = jax.lax.fori_loop(0, num_rounds, one_round, pool)
+        rounds = num_rounds.astype(float)
+        return Nodes(
+            z, likelihood_mass / rounds, base_mass / rounds, log_scale, adaptation.ess_fraction, adaptation.temperature
+        )
+
+    return jax.lax.map(dataset, (arrays, shift), batch_size=_LANES)
+
+
+_ROUND_SHIFT = 0.7548776662466927
+
+
+def reference_of(signature: Signature, scales: Array) -> Mixture:
+    """The reference density of z: N(0, 1) where there is a whitened prior, N(0, s^2) mixed over s elsewhere."""
+    if len(signature.whitened) == signature.num_local:
+        scales = jnp.ones(1)
+    own = np.zeros(signature.num_local, dtype=bool)
+    own[list(signature.whitened)] = True
+    widths = jnp.where(own[None, :], 1.0, scales[:, None])
+    num = widths.shape[0]
+    return Mixture(
+        jnp.full(num, -np.log(num)), jnp.zeros((num, signature.num_local)), widths[:, :, None] * np.eye(signature.num_local)
+    )
+
+
+def _likelihoods(signature: Signature, arrays: DatasetArrays, z: Array) -> Array:
+    """log L (n,) of a dataset whose likelihood reads no shared variable."""
+    phi = jnp.zeros(signature.num_shared)
+    constants = arrays.constants[: signature.num_constants]
+    return jax.vmap(lambda z: log_likelihood(signature, values_of(signature, phi, z, arrays), constants))(z)
+
+
+def _weighted(signature: Signature, likelihood: Any, proposal: Mixture, z: Array) -> tuple[Array, Array, Array]:
+    log_base = jax.vmap(lambda z: log_whitened(signature, z))(z) - mixtures.log_density(proposal, z)
+    log_base = log_base - np.log(z.shape[0])
+    value = likelihood(z)
+    return z, jnp.where(jnp.isfinite(value), value + log_base, -jnp.inf), log_base
+
+
+def _empty_pool(signature: Signature, num_nodes: int) -> tuple:
+    return jnp.zeros((num_nodes, signature.num_local)), jnp.zeros((2, num_nodes)), jnp.zeros((2, num_nodes)), -jnp.inf
+
+
+def _pooled(signature: Signature, pool: tuple, z: Array, log_mass: Array, log_base: Array, num_nodes: int) -> tuple:
+    """Add weighted points to the nodes and compress: equal strata of (L + base) mass along the interface."""
+    old_z, old_mass, old_base, old_scale = pool
+    top = jnp.max(log_mass)
+    log_scale = jnp.where(old_scale > -jnp.inf, old_scale, jnp.where(jnp.isfinite(top), top, 0.0))
+    half = jnp.arange(z.shape[0]) < z.shape[0] // 2
+    halves = jnp.stack([half, ~half]).astype(float)
+    mass = jnp.concatenate([old_mass, halves * jnp.exp(log_mass - log_scale)], axis=1)
+    base = jnp.concatenate([old_base, halves * jnp.exp(log_base)], axis=1)
+    points = jnp.concatenate([old_z, z])
+    order = _along(points[:, jnp.array(signature.interface, dtype=int)])
+    points, mass, base = points[order], mass[:, order], base[:, order]
+    measure = jnp.sum(mass, axis=0) / jnp.maximum(jnp.sum(mass), 1e-300) + jnp.sum(base, axis=0) / jnp.sum(base)
+    edges = jnp.searchsorted(jnp.cumsum(measure), np.arange(1, num_nodes) / num_nodes * jnp.sum(measure), side="left")
+    edges = jnp.concatenate([jnp.zeros(1, int), edges, jnp.full(1, points.shape[0])])
+    cumulative = _starting_at_zero(jnp.cumsum(jnp.concatenate([mass, base]), axis=1))
+    strata = jnp.maximum(cumulative[:, edges[1:]] - cumulative[:, edges[:-1]], 0.0)
+    likelihood_mass = cumulative[0] + cumulative[1]
+    middle = 0.5 * (likelihood_mass[edges[:-1]] + likelihood_mass[edges[1:]])
+    pick = jnp.searchsorted(likelihood_mass[1:], middle, side="left")
+    pick = jnp.clip(pick, edges[:-1], jnp.maximum(edges[1:] - 1, edges[:-1]))
+    return points[jnp.minimum(pick, points.shape[0] - 1)], strata[:2], strata[2:], log_scale
+
+
+def _starting_at_zero(cumulative: Array) -> Array:
+    return jnp.concatenate([jnp.zeros((cumulative.shape[0], 1)), cumulative], axis=1)
+
+
+def _along(points: Array) -> Array:
+    """Order (n,) of points (n, d) along a line that keeps neighbours together: sorted in 1-D, a Morton curve beyond."""
+    dimension = points.shape[-1]
+    if dimension <= 1:
+        return jnp.argsort(points[:, 0]) if dimension else jnp.arange(points.shape[0])
+    bits = max(1, min(10, 30 // dimension))
+    rank = jnp.argsort(jnp.argsort(points, axis=0), axis=0)
+    level = (rank * (2**bits) // points.shape[0]).astype(jnp.int64)
+    code = jnp.zeros(points.shape[0], dtype=jnp.int64)
+    for bit in range(bits):
+        for i in range(dimension):
+            code = code | (((level[:, i] >> bit) & 1) << (bit * dimension + i))
+    return jnp.argsort(code)
+
+
+@functools.partial(jax.jit, static_argnames=("signature",))
+def explore_joint(
+    signature: Signature, arrays: DatasetArrays, reference_scales: Array, uniform: Array, shift: Array, frame: Frame
+) -> Conditional:
+    """Explore (phi, z) of each dataset of a block, phi around ``frame``, and keep the conditional proposal of z.
+
+    Parameters
+    ----------
+    uniform : (n, 1 + shared + local)
+    shift : (B, 1 + shared + local)
+    frame : leading axis B.
+    """
+
+    def dataset(pack: tuple) -> Conditional:
+        arrays, shift, frame = pack
+        reference = _joint_reference(signature, reference_scales)
+        local = reference_of(signature, reference_scales)
+
+        def relative(point: Array) -> Array:
+            phi = frame.mean + frame.cholesky @ point[: signature.num_shared]
+            z = point[signature.num_shared :]
+            return log_joint(signature, phi, z, arrays) - mixtures.log_density(local, z[None])[0]
+
+        adaptation = adapt(
+            jax.vmap(relative),
+            reference,
+            shifted(uniform, shift),
+            num_components=_NUM_COMPONENTS,
+            max_stages=_MAX_STAGES,
+        )
+        return _conditional(signature, adaptation, local, frame, shift)
+
+    return jax.lax.map(dataset, (arrays, shift, frame), batch_size=_LANES)
+
+
+def _joint_reference(signature: Signature, scales: Array) -> Mixture:
+    local = reference_of(signature, scales)
+    shared, num = signature.num_shared, local.num_components
+    mean = jnp.zeros((num, shared + signature.num_local))
+    factor = jnp.zeros((num, shared + signature.num_local, shared + signature.num_local))
+    factor = factor.at[:, :shared, :shared].set(np.eye(shared)).at[:, shared:, shared:].set(local.cholesky)
+    return Mixture(local.log_weight, mean, factor)
+
+
+def _conditional(signature: Signature, adaptation: Any, local: Mixture, frame: Frame, shift: Array) -> Conditional:
+    """z given phi under the fitted mixture, widened, with the reference as its defensive part."""
+    shared = signature.num_shared
+    fitted = adaptation.fitted
+    factor = fitted.cholesky  # lower: the leading block is phi's own factor, so the conditional reads off it
+    inverse_frame = jax.scipy.linalg.solve_triangular(frame.cholesky, jnp.eye(shared), lower=True)
+    inverse = jax.vmap(lambda m: jax.scipy.linalg.solve_triangular(m, jnp.eye(shared), lower=True))(factor[:, :shared, :shared])
+    gain = factor[:, shared:, :shared] @ inverse @ inverse_frame
+    mean_phi = frame.mean + fitted.mean[:, :shared] @ frame.cholesky.T
+    conditional = Mixture(fitted.log_weight, fitted.mean[:, shared:], factor[:, shared:, shared:])
+    proposal = proposal_of(local, conditional)
+    num = local.num_components
+    gain = jnp.concatenate([jnp.zeros((num, *gain.shape[1:])), gain, gain])
+    mean_phi = jnp.concatenate([jnp.zeros((num, shared)), mean_phi, mean_phi])
+    return Conditional(
+        proposal.log_weight,
+        mean_phi,
+        proposal.mean,
+        gain,
+        proposal.cholesky,
+        jnp.concatenate([shift[:1], shift[1 + shared :]]),
+        adaptation.ess_fraction,
+        adaptation.temperature,
+    )
+
+
+# --- what a dataset looks like -----------------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnames=("signature",))
+def third_differences(signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array) -> Array:
+    """Largest third difference of log L p(z | phi) along lines in z, relative to its size; (B,). Zero where Gaussian in z.
+
+    Parameters
+    ----------
+    phi : (lines, shared); start, step : (lines, local)
+    """
+
+    def dataset(arrays: DatasetArrays) -> Array:
+        def line(phi: Array, start: Array, step: Array) -> Array:
+            values = jax.vmap(lambda k: log_joint(signature, phi, start + k * step, arrays))(jnp.arange(5.0))
+            third = values[:-3] - 3.0 * values[1:-2] + 3.0 * values[2:-1] - values[3:]
+            return jnp.max(jnp.abs(third)) / (1.0 + jnp.max(jnp.abs(values)))
+
+        return jnp.max(jax.vmap(line)(phi, start, step))
+
+    return jax.lax.map(dataset, arrays, batch_size=_LANES)
+
+
+@functools.partial(jax.jit, static_argnames=("signature",))
+def log_likelihoods(signature: Signature, constants: tuple[Array, ...], values: Array) -> Array:
+    """log L of each dataset of a block at ``values`` (B, slots) in the user's coordinates; (B,)."""
+    return jax.vmap(lambda constants, values: log_likelihood(signature, list(values), constants))(
+        constants[: signature.num_constants], values
+    )

@@ -1,0 +1,143 @@
+"""Adaptive importance sampling of a low-dimensional target: no gradients, several modes, a normalising constant.
+
+Population Monte Carlo with tempering (Cappe et al. 2004, 2008): points of a wide reference are weighted by a tempered
+likelihood, a Gaussian mixture is fitted to them and proposes the next points, until the temperature is one. A fraction of
+every proposal is the reference itself, so that no region of the prior can be missed for good and weights stay bounded
+(Hesterberg 1995). One dataset is written here; ``jax.vmap`` makes it a plate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from searches import mixture as mixtures
+from searches.mixture import Mixture
+
+Array = Any
+
+DEFENSIVE_FRACTION = 0.25
+_SMALLEST_ESS_FRACTION = 0.15
+_BISECTIONS = 24
+_GOLDEN = 0.6180339887498949
+
+
+class Adaptation(NamedTuple):
+    """``proposal`` is ready to draw from; ``temperature`` is one unless the stages ran out; ``ess_fraction`` is that of the last."""
+
+    fitted: Mixture
+    temperature: Array
+    ess_fraction: Array
+    num_stages: Array
+
+
+def proposal_of(reference: Mixture, fitted: Mixture) -> Mixture:
+    """The fitted mixture with heavier tails, and the reference as its defensive part."""
+    return mixtures.combine(reference, mixtures.widened(fitted), DEFENSIVE_FRACTION)
+
+
+def adapt(
+    log_likelihood: Callable[[Array], Array],
+    reference: Mixture,
+    uniform: Array,
+    *,
+    num_components: int,
+    max_stages: int,
+) -> Adaptation:
+    """Fit a mixture to ``exp(log_likelihood)`` times the reference density; traced.
+
+    Parameters
+    ----------
+    log_likelihood : (n, d) -> (n,), relative to ``reference``.
+    reference : the prior, as a mixture.
+    uniform : (n, 1 + d) quasi-random numbers, shifted anew at each stage.
+    """
+
+    def cond(state: tuple) -> Array:
+        _, temperature, _, polished, stage = state
+        return (stage < max_stages) & ((temperature < 1.0) | (polished < 1))
+
+    def body(state: tuple) -> tuple:
+        fitted, previous, _, polished, stage = state
+        points, log_proposal = propose(reference, fitted, uniform, stage)
+        log_weight = mixtures.log_density(reference, points) - log_proposal
+        fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components)
+        return fitted, temperature, fraction, polished + jnp.where(previous >= 1.0, 1, 0), stage + 1
+
+    points, log_proposal = mixtures.draws(reference, uniform), None
+    log_proposal = mixtures.log_density(reference, points)
+    fitted, temperature, fraction = absorb(
+        points, log_likelihood(points), log_prior(points) - log_proposal, num_components
+    )
+    state = (fitted, temperature, fraction, jnp.zeros((), int), jnp.ones((), int))
+    fitted, temperature, fraction, _, stage = jax.lax.while_loop(cond, body, state)
+    return Adaptation(fitted, temperature, fraction, stage)
+
+
+def propose(reference: Mixture, fitted: Mixture, uniform: Array, stage: Array) -> tuple[Array, Array]:
+    """Points (n, d) of the proposal and their log density (n,)."""
+    proposal = proposal_of(reference, fitted)
+    points = mixtures.draws(proposal, (uniform + _GOLDEN * stage) % 1.0)
+    return points, mixtures.log_density(proposal, points)
+
+
+def absorb(
+    points: Array, log_likelihood: Array, log_weight: Array, num_components: int
+) -> tuple[Mixture, Array, Array]:
+    """Fit a mixture to weighted points at the highest temperature exponent they support; traced.
+
+    Parameters
+    ----------
+    points : (n, d)
+    log_likelihood : (n,); anything not finite counts as -inf.
+    log_weight : (n,) log of reference over proposal.
+
+    Returns
+    -------
+    mixture, exponent in [0, 1], effective sample size / n at exponent one.
+    """
+    log_likelihood = jnp.where(jnp.isfinite(log_likelihood), log_likelihood, -jnp.inf)
+    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+    exponent = _temperature(log_likelihood, log_weight)
+    weights = _normalised(_tempered(log_likelihood, log_weight, exponent))
+    fraction = _ess_fraction(_normalised(log_likelihood + log_weight))
+    return mixtures.fit(points, weights, num_components), exponent, fraction
+
+
+def _tempered(log_likelihood: Array, log_weight: Array, exponent: Array) -> Array:
+    return jnp.where(log_likelihood == -jnp.inf, -jnp.inf, exponent * log_likelihood) + log_weight
+
+
+def _temperature(log_likelihood: Array, log_weight: Array) -> Array:
+    """The largest exponent that keeps the effective sample size, by bisection on its logarithm."""
+
+    def enough(exponent: Array) -> Array:
+        return _ess_fraction(_normalised(_tempered(log_likelihood, log_weight, exponent))) >= _SMALLEST_ESS_FRACTION
+
+    def bisect(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        keep = enough(jnp.exp(middle))
+        return jnp.where(keep, middle, low), jnp.where(keep, high, middle)
+
+    low, _ = jax.lax.fori_loop(0, _BISECTIONS, bisect, (jnp.asarray(-46.0), jnp.asarray(0.0)))
+    return jnp.where(enough(jnp.ones(())), 1.0, jnp.exp(low))
+
+
+def _normalised(log_weight: Array) -> Array:
+    top = jnp.max(log_weight)
+    weights = jnp.where(jnp.isfinite(top), jnp.exp(log_weight - top), 1.0)
+    return weights / jnp.sum(weights)
+
+
+def _ess_fraction(weights: Array) -> Array:
+    return 1.0 / (jnp.sum(weights**2) * weights.shape[0])
+
+
+def shifted(uniform: np.ndarray, shift: Array) -> Array:
+    """Cranley-Patterson rotation: ``uniform`` (n, d) moved by ``shift`` (d,), modulo one."""
+    return (uniform + shift) % 1.0

@@ -1,0 +1,152 @@
+"""Gaussian mixtures as proposals of importance sampling: draw, evaluate, fit to weighted points.
+
+Namespace-agnostic and free of host state, so that a mixture can be fitted inside a kernel for every dataset of a plate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from messages.array_namespace import cholesky, logsumexp, namespace, ndtri, solve_triangular
+
+Array = Any
+_LOG_2PI = 1.8378770664093453
+_EDGE = 1e-12
+
+
+class Mixture(NamedTuple):
+    """``log_weight`` (K,), sums to one when exponentiated; ``mean`` (K, d); ``cholesky`` (K, d, d), lower."""
+
+    log_weight: Array
+    mean: Array
+    cholesky: Array
+
+    @property
+    def num_components(self) -> int:
+        return self.log_weight.shape[-1]
+
+
+def isotropic(scales: Array, dimension: int) -> Mixture:
+    """Equal parts of N(0, s^2 I) for each s of ``scales`` (K,)."""
+    xp = namespace(scales)
+    num = scales.shape[0]
+    return Mixture(
+        xp.zeros(num) - float(np.log(num)), xp.zeros((num, dimension)), scales[:, None, None] * np.eye(dimension)
+    )
+
+
+def combine(first: Mixture, second: Mixture, fraction: float) -> Mixture:
+    """``fraction`` of ``first`` and the rest of ``second``."""
+    xp = namespace(first.mean, second.mean)
+    weights = (first.log_weight + float(np.log(fraction)), second.log_weight + float(np.log1p(-fraction)))
+    return Mixture(
+        xp.concatenate(weights),
+        xp.concatenate([first.mean, second.mean]),
+        xp.concatenate([first.cholesky, second.cholesky]),
+    )
+
+
+def widened(
+    mixture: Mixture, scales: tuple[float, ...] = (1.1, 2.5), weights: tuple[float, ...] = (0.8, 0.2)
+) -> Mixture:
+    """Heavier tails: every component as a scale mixture of itself."""
+    xp = namespace(mixture.mean)
+    return Mixture(
+        xp.concatenate([mixture.log_weight + float(np.log(w)) for w in weights]),
+        xp.concatenate([mixture.mean] * len(scales)),
+        xp.concatenate([mixture.cholesky * s for s in scales]),
+    )
+
+
+def log_density(mixture: Mixture, points: Array) -> Array:
+    """log density (n,) at ``points`` (n, d)."""
+    return logsumexp(mixture.log_weight + _component_log_density(mixture, points), axis=-1)
+
+
+def _component_log_density(mixture: Mixture, points: Array) -> Array:
+    xp = namespace(mixture.mean, points)
+    dimension = points.shape[-1]
+    total = xp.zeros((points.shape[0], mixture.num_components)) - 0.5 * dimension * _LOG_2PI
+    inverse = _inverse_lower(mixture.cholesky)
+    for i in range(dimension):
+        row = sum((points[:, j, None] - mixture.mean[:, j]) * inverse[:, i, j] for j in range(i + 1))
+        total = total - 0.5 * row**2 + xp.log(inverse[:, i, i])
+    return total
+
+
+def _inverse_lower(factor: Array) -> Array:
+    xp = namespace(factor)
+    identity = xp.broadcast_to(np.eye(factor.shape[-1]), factor.shape)
+    return solve_triangular(factor, identity)
+
+
+def draws(mixture: Mixture, uniform: Array) -> Array:
+    """Points (n, d) from uniform numbers (n, 1 + d): the first picks the component, stratified if they are."""
+    xp = namespace(mixture.mean, uniform)
+    edges = xp.cumsum(xp.exp(mixture.log_weight))
+    component = xp.minimum(xp.sum(uniform[:, :1] > edges[None, :], axis=-1), mixture.num_components - 1)
+    normal = ndtri(xp.clip(uniform[:, 1:], _EDGE, 1.0 - _EDGE))
+    factor = mixture.cholesky[component]
+    dimension = normal.shape[-1]
+    columns = [sum(factor[:, i, j] * normal[:, j] for j in range(i + 1)) for i in range(dimension)]
+    return mixture.mean[component] + xp.stack(columns, axis=-1)
+
+
+def fit(points: Array, weights: Array, num_components: int, num_steps: int = 6, floor: float = 1e-3) -> Mixture:
+    """Gaussian mixture by expectation maximisation on weighted points.
+
+    Parameters
+    ----------
+    points : (n, d)
+    weights : (n,), not negative, with sum one.
+    floor : smallest component variance as a fraction of the overall one; keeps the components proper.
+
+    Notes
+    -----
+    Dempster, Laird & Rubin (1977). Starts from points spread evenly over the weight along the first coordinate, with the
+    overall covariance shrunk.
+    """
+    xp = namespace(points, weights)
+    dimension = points.shape[-1]
+    centre = weights @ points
+    deviation = points - centre
+    covariance = (weights[:, None] * deviation).T @ deviation
+    ridge = floor * covariance + 1e-12 * (xp.trace(covariance) + 1e-20) * np.eye(dimension)
+    start = _spread(points, weights, num_components)
+    shrunk = covariance * float(num_components ** (-2.0 / dimension)) + ridge
+    mixture = Mixture(
+        xp.zeros(num_components) - float(np.log(num_components)),
+        points[start],
+        xp.broadcast_to(cholesky(shrunk), (num_components, dimension, dimension)),
+    )
+    for _ in range(num_steps):
+        mixture = _maximise(points, weights, mixture, ridge)
+    return mixture
+
+
+def _spread(points: Array, weights: Array, num: int) -> Array:
+    xp = namespace(points, weights)
+    order = xp.argsort(points[:, 0])
+    cumulative = xp.cumsum(weights[order])
+    targets = (np.arange(num) + 0.5) / num
+    place = xp.sum(cumulative[None, :] < targets[:, None] * cumulative[-1], axis=-1)
+    return order[xp.minimum(place, points.shape[0] - 1)]
+
+
+def _maximise(points: Array, weights: Array, mixture: Mixture, ridge: Array) -> Mixture:
+    xp = namespace(points, weights)
+    logits = mixture.log_weight + _component_log_density(mixture, points)
+    responsibility = xp.exp(logits - logsumexp(logits, axis=-1, keepdims=True)) * weights[:, None]
+    mass = xp.sum(responsibility, axis=0) + 1e-12
+    mean = (responsibility.T @ points) / mass[:, None]
+    second = xp.einsum("nk,ni,nj->kij", responsibility, points, points) / mass[:, None, None]
+    covariance = second - mean[:, :, None] * mean[:, None, :] + ridge
+    factor = cholesky(covariance)
+    usable = xp.all(xp.isfinite(factor), axis=(-1, -2))[:, None, None]
+    return Mixture(
+        xp.log(mass / xp.sum(mass)),
+        mean,
+        xp.where(usable, factor, cholesky(ridge)),
+    )
