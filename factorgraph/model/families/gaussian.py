@@ -1,0 +1,207 @@
+"""The normal distribution and what is made of it by limits and logarithms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from factorgraph.errors import PriorError
+from factorgraph.model.families.contract import (
+    Family,
+    SupportKind,
+    check_limits,
+    inside_or_minus_infinity,
+)
+from factorgraph.model.families.normal_tail import (
+    implicit_inverse,
+    log_normal_cdf,
+    log_normal_density,
+    log_normal_interval,
+    normal_from_log_tails,
+)
+from messages.array_namespace import Array, namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian(Family):
+    """N(mean, sigma), sigma a standard deviation."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("mean", "sigma")
+    positive_parameters: ClassVar[tuple[str, ...]] = ("sigma",)
+
+    def log_density(self, value: Array, *parameters: Array) -> Array:
+        mean, sigma = parameters
+        xp = namespace(value, mean, sigma)
+        inside = xp.isfinite(value) & (sigma > 0.0)
+        scale = xp.where(inside, sigma, 1.0)
+        z = (xp.where(inside, value, mean) - mean) / scale
+        return inside_or_minus_infinity(inside, log_normal_density(z) - xp.log(scale))
+
+    def from_normal(self, x: Array, *parameters: Array) -> Array:
+        mean, sigma = parameters
+        return mean + sigma * x
+
+    def to_normal(self, value: Array, *parameters: Array) -> Array:
+        mean, sigma = parameters
+        return (value - mean) / sigma
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedGaussian(Family):
+    """N(mean, sigma) restricted to [lower_limit, upper_limit] and normalised there; mean and sigma are those before truncation.
+
+    An absent limit (``has_lower`` or ``has_upper`` False) is passed as -inf or inf, and its value is not looked at.
+    """
+
+    has_lower: bool = True
+    has_upper: bool = True
+    parameter_names: ClassVar[tuple[str, ...]] = ("mean", "sigma", "lower_limit", "upper_limit")
+    positive_parameters: ClassVar[tuple[str, ...]] = ("sigma",)
+
+    @property
+    def support_kind(self) -> SupportKind:
+        if self.has_lower:
+            return "interval" if self.has_upper else "lower"
+        return "upper" if self.has_upper else "real"
+
+    def support(self, *parameters: Array) -> tuple[Array, Array]:
+        return (parameters[2] if self.has_lower else -math.inf), (parameters[3] if self.has_upper else math.inf)
+
+    def check(self, *parameters: float) -> None:
+        Gaussian().check(*parameters[:2])
+        check_limits("TruncatedGaussian", *parameters[2:])
+        for name, present, limit in zip(("lower", "upper"), (self.has_lower, self.has_upper), parameters[2:]):
+            if present and math.isinf(limit):
+                raise PriorError(
+                    f"TruncatedGaussian: has_{name} is set but the {name} limit is {limit!r}; make it finite."
+                )
+
+    def log_density(self, value: Array, *parameters: Array) -> Array:
+        mean, sigma = parameters[:2]
+        lower, upper = self.support(*parameters)
+        xp = namespace(value, *parameters)
+        inside = xp.isfinite(value) & (value >= lower) & (value <= upper) & (sigma > 0.0) & (lower < upper)
+        scale = xp.where(inside, sigma, 1.0)
+        z = (xp.where(inside, value, mean) - mean) / scale
+        log_mass = self._log_mass(mean, scale, xp.where(inside, lower, -math.inf), xp.where(inside, upper, math.inf))
+        return inside_or_minus_infinity(inside, log_normal_density(z) - xp.log(scale) - log_mass)
+
+    def to_normal(self, value: Array, *parameters: Array) -> Array:
+        mean, sigma = parameters[:2]
+        lower, upper = self.support(*parameters)
+        xp = namespace(value, *parameters)
+        value = xp.clip(value, lower, upper)
+        log_mass = self._log_mass(mean, sigma, lower, upper)
+        z = (value - mean) / sigma
+        log_below = log_normal_cdf(z)
+        if self.has_lower:
+            log_below = log_normal_interval((lower - mean) / sigma, z, (value - lower) / sigma)
+        log_above = log_normal_cdf(-z)
+        if self.has_upper:
+            log_above = log_normal_interval(z, (upper - mean) / sigma, (upper - value) / sigma)
+        return normal_from_log_tails(log_below - log_mass, log_above - log_mass)
+
+    def from_normal(self, x: Array, *parameters: Array) -> Array:
+        return implicit_inverse(self.to_normal, partial(_solve_truncated, self))(x, *parameters)
+
+    def _log_mass(self, mean: Array, sigma: Array, lower: Array, upper: Array) -> Array:
+        """log of the untruncated probability of the support."""
+        if self.has_lower and self.has_upper:
+            return log_normal_interval((lower - mean) / sigma, (upper - mean) / sigma, (upper - lower) / sigma)
+        if self.has_lower:
+            return log_normal_cdf((mean - lower) / sigma)
+        return log_normal_cdf((upper - mean) / sigma) if self.has_upper else 0.0
+
+
+def _solve_truncated(family: TruncatedGaussian, x: Array, *parameters: Array) -> Array:
+    """Quantile of the truncated normal: mirrored so that it lies in the lower half, then found from the nearer limit."""
+    mean, sigma = parameters[:2]
+    lower, upper = family.support(*parameters)
+    xp = namespace(x, *parameters)
+    below = x < 0.0
+    side = xp.where(below, 1.0, -1.0)
+    tail = -xp.abs(x)
+    a, b = (lower - mean) / sigma, (upper - mean) / sigma
+    a, b = xp.where(below, a, -b), xp.where(below, b, -a)
+    with np.errstate(all="ignore"):
+        log_low, log_high = log_normal_cdf(tail), log_normal_cdf(-tail)
+        z = normal_from_log_tails(
+            xp.logaddexp(log_normal_cdf(a) + log_high, log_normal_cdf(b) + log_low),
+            xp.logaddexp(log_normal_cdf(-a) + log_high, log_normal_cdf(-b) + log_low),
+        )
+        finite_a = xp.where(xp.isfinite(a), a, 0.0)
+        distance = _distance_from_limit(finite_a, log_normal_interval(a, b, b - a) + log_low)
+        near = xp.isfinite(a) & (distance * (1.0 + xp.abs(finite_a)) < 0.3)
+        value = xp.where(near, xp.where(below, lower, upper) + side * sigma * distance, mean + side * sigma * z)
+    return xp.clip(xp.where(xp.isfinite(x), value, xp.where(below, lower, upper)), lower, upper)
+
+
+def _distance_from_limit(a: Array, log_mass: Array) -> Array:
+    """d with log(Phi(a + d) - Phi(a)) = ``log_mass``, accurate relative to d; meaningful where d (1 + |a|) is small."""
+    xp = namespace(a, log_mass)
+    log_distance = xp.minimum(log_mass - log_normal_density(a), -xp.log1p(xp.abs(a)))
+    for _ in range(5):
+        distance = xp.exp(log_distance)
+        error = log_normal_interval(a, a + distance, distance) - log_mass
+        step = error * xp.exp(log_mass + error - log_normal_density(a + distance)) / distance
+        log_distance = log_distance - xp.clip(step, -1.0, 1.0)
+    return xp.exp(log_distance)
+
+
+@dataclass(frozen=True, slots=True)
+class LogGaussian(Family):
+    """log(value) ~ N(mean, sigma): mean and sigma are those of the natural logarithm."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("mean", "sigma")
+    positive_parameters: ClassVar[tuple[str, ...]] = ("sigma",)
+
+    @property
+    def support_kind(self) -> SupportKind:
+        return "lower"
+
+    def support(self, *parameters: Array) -> tuple[Array, Array]:
+        return 0.0, math.inf
+
+    def log_density(self, value: Array, *parameters: Array) -> Array:
+        xp = namespace(value, *parameters)
+        inside = xp.isfinite(value) & (value > 0.0)
+        log_value = xp.log(xp.where(inside, value, 1.0))
+        return inside_or_minus_infinity(inside, Gaussian().log_density(log_value, *parameters) - log_value)
+
+    def from_normal(self, x: Array, *parameters: Array) -> Array:
+        return namespace(x, *parameters).exp(Gaussian().from_normal(x, *parameters))
+
+    def to_normal(self, value: Array, *parameters: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return Gaussian().to_normal(namespace(value, *parameters).log(value), *parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class HalfNormal(Family):
+    """|N(0, scale)|."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("scale",)
+    positive_parameters: ClassVar[tuple[str, ...]] = ("scale",)
+
+    @property
+    def support_kind(self) -> SupportKind:
+        return "lower"
+
+    def support(self, *parameters: Array) -> tuple[Array, Array]:
+        return 0.0, math.inf
+
+    def log_density(self, value: Array, *parameters: Array) -> Array:
+        return _ABOVE.log_density(value, 0.0, parameters[0], 0.0, math.inf)
+
+    def from_normal(self, x: Array, *parameters: Array) -> Array:
+        return _ABOVE.from_normal(x, 0.0, parameters[0], 0.0, math.inf)
+
+    def to_normal(self, value: Array, *parameters: Array) -> Array:
+        return _ABOVE.to_normal(value, 0.0, parameters[0], 0.0, math.inf)
+
+
+_ABOVE = TruncatedGaussian(has_lower=True, has_upper=False)
