@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri
 
 from .errors import LikelihoodTypeError, TargetError
 from .guard import Guard, not_a_scalar_message
@@ -29,6 +30,11 @@ _SMALLEST_BATCH = 8
 def standard_normal_log_density(x: Array, data: Any = None) -> Array:
     """log N(x; 0, I) over the last axis of ``x`` (..., P), on the host or traced; the prior of whitened coordinates."""
     return -0.5 * (x * x).sum(-1) - 0.5 * x.shape[-1] * np.log(2.0 * np.pi)
+
+
+def from_unit_cube(u: np.ndarray) -> np.ndarray:
+    """Phi^-1(u), the whitened coordinates of ``u`` in the closed unit cube; finite at 0 and 1 (within +-8.21)."""
+    return ndtri(np.clip(u, 2.0**-53, 1.0 - 2.0**-53))
 
 
 def unchanged(x: np.ndarray) -> np.ndarray:
