@@ -1,7 +1,7 @@
 """One spelling of array mathematics for NumPy and JAX.
 
-An eager JAX operation compiles a kernel, so code that runs on the host as well as inside a jitted kernel asks its arguments
-what they are: NumPy arrays and Python numbers are computed by NumPy and SciPy, JAX arrays and tracers by JAX.
+An eager JAX operation compiles a kernel, so code that runs on the host as well as inside a jitted kernel asks its
+arguments what they are: NumPy arrays and Python numbers are computed by NumPy and SciPy, JAX arrays and tracers by JAX.
 The module knows nothing of messages.
 """
 
@@ -97,10 +97,28 @@ def softplus_inverse(y: Array) -> Array:
     return y + xp.log(-xp.expm1(-y))
 
 
+def stack_columns(*columns: Array) -> Array:
+    """Columns broadcast against each other and stacked along a new last axis, as floats."""
+    xp = namespace(*columns)
+    return xp.stack(xp.broadcast_arrays(*[xp.asarray(column, dtype=float) for column in columns]), axis=-1)
+
+
+def require(condition: Array, requirement: str, *values: Array) -> None:
+    """Raise ValueError with ``requirement`` unless ``condition`` holds everywhere; traced values are let through.
+
+    ``values`` are what the condition was computed from; they are shown.
+    """
+    if isinstance(condition, jax.core.Tracer) or np.all(condition):
+        return
+    shown = ", ".join(np.array2string(np.asarray(value), threshold=5, precision=6) for value in values)
+    raise ValueError(f"{requirement}; got {shown}.")
+
+
 def cholesky(matrix: Array) -> Array:
     """Lower Cholesky factor of symmetric matrices ``(..., d, d)``, of which the lower triangle is read.
 
-    A matrix that is not positive definite gives a factor with nan in it, in both namespaces; the rest of the batch is not touched.
+    A matrix that is not positive definite gives a factor with nan in it, in both namespaces; the rest of the batch is
+    not touched.
     """
     matrix = namespace(matrix).asarray(matrix)
     if matrix.shape[-1] <= _UNROLLED_DIMENSION:
