@@ -68,11 +68,8 @@ def adapt(
         fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components)
         return fitted, temperature, fraction, polished + jnp.where(previous >= 1.0, 1, 0), stage + 1
 
-    points, log_proposal = mixtures.draws(reference, uniform), None
-    log_proposal = mixtures.log_density(reference, points)
-    fitted, temperature, fraction = absorb(
-        points, log_likelihood(points), log_prior(points) - log_proposal, num_components
-    )
+    points = mixtures.draws(reference, uniform)
+    fitted, temperature, fraction = absorb(points, log_likelihood(points), jnp.zeros(points.shape[0]), num_components)
     state = (fitted, temperature, fraction, jnp.zeros((), int), jnp.ones((), int))
     fitted, temperature, fraction, _, stage = jax.lax.while_loop(cond, body, state)
     return Adaptation(fitted, temperature, fraction, stage)

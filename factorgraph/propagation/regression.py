@@ -1,0 +1,88 @@
+"""Log factors at standardised points, and their regression on the sufficient statistics of a Gaussian.
+
+Both the start and the sweep see a factor only through its values at points x = m + C z that move with the posterior; z is drawn
+once for each number of variables (reference/ep.md D4: fixed points make a deterministic problem of it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from factorgraph.propagation.contracted import ContractedPlate
+from messages.multivariate_normal import pack, sufficient_statistics, unpack
+from searches.quasi import normal_points
+
+_SEED = 5
+_FEWEST_POINTS = 32
+_POINTS_PER_PARAMETER = 6
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Design:
+    """Standardised points of a d-variable regression.
+
+    ``z`` (n, d) has mean zero and unit covariance exactly; ``statistics`` (n, p) are T(z) less their mean, ``inverse_gram`` (p, p)
+    inverts their sample covariance; ``least_squares`` (1 + p, n) maps values to [constant, coefficients].
+    """
+
+    z: np.ndarray
+    statistics: np.ndarray
+    inverse_gram: np.ndarray
+    least_squares: np.ndarray
+    statistics_mean: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def design(dimension: int) -> Design:
+    """The points for terms of ``dimension`` shared variables; a power of two, at least six for each natural parameter."""
+    num_parameters = dimension * (dimension + 3) // 2
+    num = max(_FEWEST_POINTS, 1 << int(np.ceil(np.log2(max(_POINTS_PER_PARAMETER * num_parameters, 1)))))
+    z = normal_points(num, dimension, _SEED, whiten=dimension > 0)
+    statistics = sufficient_statistics(z) if dimension else np.zeros((num, 0))
+    mean = statistics.mean(axis=0)
+    centred = statistics - mean
+    gram = centred.T @ centred / num
+    full = np.concatenate([np.ones((num, 1)), statistics], axis=1)
+    return Design(z, centred, np.linalg.inv(gram), np.linalg.pinv(full), mean)
+
+
+def factor_values(
+    plate: ContractedPlate, origin: np.ndarray, scale: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """log f (N, n) and inner error (N, n) of each term at x = mean + factor z; ``mean`` (N, d), ``factor`` (N, d, d)."""
+    index = plate.plate.shared_index
+
+    def points(rows: np.ndarray) -> np.ndarray:
+        x = mean[rows, None, :] + np.einsum("bij,nj->bni", factor[rows], z)
+        return origin[index[rows]][:, None, :] + scale[index[rows]][:, None, :] * x
+
+    return plate.log_factors(points)
+
+
+def site_values(site: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """lambda . T(x) (N, n) at x = mean + factor z."""
+    constant, in_z = site_in_z(site, mean, factor)
+    return constant[:, None] + in_z @ (sufficient_statistics(z).T if z.shape[1] else np.zeros((0, len(z))))
+
+
+def site_in_z(site: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A site as a function of z, where x = mean + factor z: constant (N,) and natural parameters (N, p)."""
+    h, precision = unpack(site, mean.shape[1])
+    slope = h - np.einsum("nij,nj->ni", precision, mean)
+    constant = np.einsum("ni,ni->n", h, mean) - 0.5 * np.einsum("ni,nij,nj->n", mean, precision, mean)
+    return constant, pack(np.einsum("nji,nj->ni", factor, slope), np.einsum("nki,nkl,nlj->nij", factor, precision, factor))
+
+
+def site_from_z(in_z: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Natural parameters (N, p) in x of what is exp(in_z . T(z)), x = mean + factor z."""
+    dimension = mean.shape[1]
+    if dimension == 0:
+        return in_z
+    slope, curvature = unpack(in_z, dimension)
+    inverse = np.linalg.inv(factor)
+    precision = np.einsum("nki,nkl,nlj->nij", inverse, curvature, inverse)
+    h = np.einsum("nji,nj->ni", inverse, slope) + np.einsum("nij,nj->ni", precision, mean)
+    return pack(h, 0.5 * (precision + np.swapaxes(precision, 1, 2)))

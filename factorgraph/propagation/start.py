@@ -1,0 +1,106 @@
+"""Where expectation propagation starts: the mode of the contracted posterior, and sites from the curvature there.
+
+EP behaves like Newton's method and, started from the prior on many datasets, wanders off (reference/ep.md D3). The mode is found
+without derivatives: log factors are evaluated at points spread like the current Gaussian, each is regressed on a quadratic, and
+the quadratics' sum gives a Newton step, within a trust region that shrinks to the size of the posterior. The same regression
+gives the sites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from factorgraph.propagation.regression import design, factor_values, site_from_z
+from factorgraph.propagation.state import ContractedGraph, marginals, posterior_of
+from messages.multivariate_normal import sufficient_statistics
+from searches.quasi import normal_points
+
+_MAX_STEPS = 60
+_RADIUS = 2.5
+_LARGEST_CHANGE = 4.0  # of a standard deviation in one step
+_FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
+_NUM_SCOUTS = 64
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Start:
+    """A Gaussian near the posterior, in coordinates phi; ``converged`` is False if the steps ran out."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    converged: bool
+    num_steps: int
+
+
+def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray, *, scout: bool) -> Start:
+    """Climb to the mode from N(mean, covariance); with ``scout`` from the best of a few points spread like it."""
+    if graph.dimension == 0:
+        return Start(mean, covariance, True, 0)
+    if scout:
+        mean = _best_scout(graph, mean, covariance)
+    best_value, best_mean = -np.inf, mean
+    for step in range(_MAX_STEPS):
+        value, precision, h = _quadratic(graph, mean, covariance)
+        if not value >= best_value - 1e-6 * (1.0 + abs(best_value)):
+            mean, covariance = best_mean, covariance / _LARGEST_CHANGE**2
+            continue
+        best_value, best_mean = max(value, best_value), mean
+        moved, shrunk, distance, change = _newton(mean, covariance, precision, h)
+        mean, covariance = moved, shrunk
+        if distance < 0.1 and change < 1.3:
+            return Start(mean, covariance, True, step + 1)
+    return Start(mean, covariance, False, _MAX_STEPS)
+
+
+def _best_scout(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    z = normal_points(_NUM_SCOUTS, graph.dimension, seed=3)
+    z[0] = 0.0
+    phi = mean + z @ np.linalg.cholesky(covariance).T
+    value, _, _ = graph.log_density(phi)
+    return phi[int(np.argmax(np.where(np.isfinite(value), value, -np.inf)))]
+
+
+def _quadratic(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Log density at the centre, and the precision and h of the sum of the terms' regressed quadratics, in phi - mean."""
+    zero, one = np.zeros(graph.dimension), np.ones(graph.dimension)
+    total = float(graph.log_prior(mean[None])[0])
+    sites = []
+    for plate in graph.plates:
+        centre, factor = marginals(zero, covariance, plate.plate.shared_index)
+        points = design(centre.shape[1])
+        z = points.z.copy()
+        z[0] = 0.0
+        values, _ = factor_values(plate, mean, one, centre, factor, z)
+        top = np.max(values, axis=1, keepdims=True)
+        values = np.where(np.isfinite(top), np.maximum(values, top - _FLOOR), 0.0)
+        total += float(np.sum(values[:, 0]))
+        sites.append(site_from_z(_fit_quadratic(values, z), centre, factor))
+    posterior = posterior_of(graph, mean, one, tuple(sites))
+    return total, posterior.precision, posterior.h
+
+
+def _fit_quadratic(values: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Natural parameters (N, p) of the least-squares quadratics through ``values`` (N, n) at ``z`` (n, d)."""
+    if z.shape[1] == 0:
+        return np.zeros((len(values), 0))
+    full = np.concatenate([np.ones((len(z), 1)), sufficient_statistics(z)], axis=1)
+    return (values @ np.linalg.pinv(full).T)[:, 1:]
+
+
+def _newton(
+    mean: np.ndarray, covariance: np.ndarray, precision: np.ndarray, h: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """A step in the frame of the current Gaussian: new mean and covariance, length of the step, largest change of an sd."""
+    factor = np.linalg.cholesky(covariance)
+    eigenvalues, vectors = np.linalg.eigh(factor.T @ precision @ factor)
+    raw = np.abs(eigenvalues)
+    clipped = np.clip(raw, _LARGEST_CHANGE**-2, _LARGEST_CHANGE**2)
+    slope = vectors.T @ (factor.T @ h)
+    step = slope / np.maximum(raw, _LARGEST_CHANGE**-2)
+    length = float(np.linalg.norm(step))
+    step = step * min(1.0, _RADIUS / max(length, 1e-300))
+    new = factor @ (vectors / clipped) @ vectors.T @ factor.T
+    change = float(np.max(np.sqrt(np.maximum(clipped, 1.0 / clipped))))
+    return mean + factor @ (vectors @ step), 0.5 * (new + new.T), length, change

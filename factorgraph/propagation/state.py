@@ -1,0 +1,150 @@
+"""The state of expectation propagation: sites over the shared variables, and the Gaussian posterior they multiply to.
+
+All algebra is in a *frame* x = (phi - origin) / scale, chosen at the start so that the posterior has size one: precision is then
+the same whatever units a variable has. A site is exp(lambda . T(x)) in the convention of `messages.multivariate_normal`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from factorgraph.propagation.contracted import ContractedPlate
+from messages.multivariate_normal import unpack
+from searches.status import Status
+
+LOG_SQRT_2PI = 0.9189385332046727
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ContractedGraph:
+    """The plates with their locals integrated out, and which of the D shared variables have a whitened prior N(0, 1)."""
+
+    plates: tuple[ContractedPlate, ...]
+    whitened: np.ndarray  # (D,) bool
+
+    @property
+    def dimension(self) -> int:
+        return len(self.whitened)
+
+    def log_prior(self, phi: np.ndarray) -> np.ndarray:
+        """Log density (n,) of the whitened priors at ``phi`` (n, D); other priors are terms of the plates."""
+        part = phi[:, self.whitened]
+        return -0.5 * np.sum(part**2, axis=1) - LOG_SQRT_2PI * part.shape[1]
+
+    def log_density(self, phi: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """Log joint density (n,) of data and shared variables, and per plate log f (N, n) and its inner error (N, n)."""
+        parts = [plate.log_factors(phi) for plate in self.plates]
+        total = self.log_prior(phi)
+        for (values, _), plate in zip(parts, self.plates, strict=True):
+            total = total + np.sum(np.where(quarantined(values, plate)[:, None], 0.0, values), axis=0)
+        return total, [values for values, _ in parts], [errors for _, errors in parts]
+
+
+def quarantined(values: np.ndarray, plate: ContractedPlate) -> np.ndarray:
+    """(N,) datasets whose log f is finite nowhere; they are left out and named."""
+    return ~np.any(np.isfinite(values), axis=1)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EPState:
+    """What the next sweep needs. One entry a plate in each tuple; arrays have the plate's N first.
+
+    Attributes
+    ----------
+    origin, scale
+        (D,) the frame.
+    sites
+        (N, d (d + 3) / 2) natural parameters over the d shared variables each term touches.
+    log_normalizers
+        (N,) log of the mean of f / site under the posterior, nats.
+    exact
+        (N,) whether log f is quadratic, so that its site is f itself.
+    status
+        (N,) `Status` codes of the last update.
+    mean, covariance
+        (D,), (D, D) of the posterior, in the frame.
+    """
+
+    origin: np.ndarray
+    scale: np.ndarray
+    sites: tuple[np.ndarray, ...]
+    log_normalizers: tuple[np.ndarray, ...]
+    exact: tuple[np.ndarray, ...]
+    status: tuple[np.ndarray, ...]
+    mean: np.ndarray
+    covariance: np.ndarray
+    log_evidence: float
+    num_steps: int
+
+    @property
+    def all_exact(self) -> bool:
+        return all(bool(np.all(e)) for e in self.exact)
+
+    def phi_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (D,) and covariance (D, D) of the coordinates phi."""
+        return self.origin + self.scale * self.mean, self.covariance * np.outer(self.scale, self.scale)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Posterior:
+    """The product of prior and sites; ``proper`` is False where its precision is not positive definite."""
+
+    h: np.ndarray
+    precision: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+    log_partition: float
+    proper: bool
+
+
+def posterior_of(graph: ContractedGraph, origin: np.ndarray, scale: np.ndarray, sites: tuple[np.ndarray, ...]) -> Posterior:
+    """Sum the natural parameters of the prior and of all sites, and solve."""
+    h = np.where(graph.whitened, -origin * scale, 0.0)
+    precision = np.diag(np.where(graph.whitened, scale**2, 0.0))
+    for plate, site in zip(graph.plates, sites, strict=True):
+        _scatter(h, precision, plate.plate.shared_index, site)
+    try:
+        factor = np.linalg.cholesky(precision)
+    except np.linalg.LinAlgError:
+        return Posterior(h, precision, h, precision, np.nan, False)
+    inverse = np.linalg.solve(factor, np.eye(len(h)))
+    covariance = inverse.T @ inverse
+    white = inverse @ h
+    log_partition = 0.5 * white @ white - np.sum(np.log(np.diag(factor))) + len(h) * LOG_SQRT_2PI
+    return Posterior(h, precision, inverse.T @ white, covariance, float(log_partition), bool(np.isfinite(log_partition)))
+
+
+def _scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.ndarray) -> None:
+    if index.shape[1] == 0:
+        return
+    if np.all(index == index[0]):
+        site, index = site.sum(axis=0, keepdims=True), index[:1]
+    linear, quadratic = unpack(site, index.shape[1])
+    np.add.at(h, index, linear)
+    np.add.at(precision, (index[:, :, None], index[:, None, :]), quadratic)
+
+
+def marginals(state_mean: np.ndarray, covariance: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (N, d) and Cholesky factor (N, d, d) of the posterior over the variables each term touches."""
+    if index.shape[1] == 0:
+        return np.zeros((len(index), 0)), np.zeros((len(index), 0, 0))
+    if np.all(index == index[0]):
+        factor = np.linalg.cholesky(covariance[np.ix_(index[0], index[0])])
+        return np.broadcast_to(state_mean[index[0]], index.shape), np.broadcast_to(factor, (len(index), *factor.shape))
+    return state_mean[index], np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
+
+
+def log_evidence_of(graph: ContractedGraph, origin: np.ndarray, scale: np.ndarray, posterior: Posterior, log_normalizers: tuple[np.ndarray, ...]) -> float:
+    """log Z = A(posterior) + sum of log normalizers, less the prior's own normaliser (DESIGN 6.5); nats."""
+    prior = np.sum(np.where(graph.whitened, -LOG_SQRT_2PI - 0.5 * origin**2, 0.0))
+    return float(posterior.log_partition + np.sum(np.log(scale)) + prior + sum(float(np.sum(a)) for a in log_normalizers))
+
+
+def with_status(state: EPState, plate: int, rows: np.ndarray, status: Status) -> EPState:
+    """The state with a status written for some terms of one plate."""
+    changed = list(state.status)
+    changed[plate] = changed[plate].copy()
+    changed[plate][rows] = status
+    return replace(state, status=tuple(changed))

@@ -1,0 +1,226 @@
+"""One sweep of expectation propagation: cavity, tilted moments, update, by regression on points of the posterior.
+
+For each term the values R = log f - site at points of the posterior give weights softmax(R); the weights less uniform, regressed
+on the sufficient statistics, are the change of the site (So & Turner 2024, EP-eta, with shared fixed points: reference/ep.md D4).
+Where R is exactly linear in the statistics the factor is Gaussian and its site is set by least squares, exact in one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.regression import Design, design, factor_values, site_from_z, site_values
+from factorgraph.propagation.start import Start
+from factorgraph.propagation.state import (
+    ContractedGraph,
+    EPState,
+    log_evidence_of,
+    marginals,
+    posterior_of,
+    quarantined,
+)
+from messages.multivariate_normal import unpack
+from searches.status import Status
+
+_GAUSSIAN_RESIDUAL = 1e-10
+_FEWEST_EFFECTIVE = 0.02  # of the points; a site whose weights are worse than this keeps its message
+_MAX_HALVINGS = 30
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SweepInfo:
+    """What a sweep did: for the history, not for the next sweep.
+
+    Attributes
+    ----------
+    change
+        Largest change of a mean in standard deviations, or of a log standard deviation.
+    residual
+        Root sum of squares of the proposed changes of all sites, in the posterior's own units.
+    damping
+        Fraction of the step that was taken.
+    """
+
+    step: int
+    log_evidence: float
+    change: float
+    residual: float
+    damping: float
+    num_rejected: int
+    num_negative: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Proposal:
+    """A plate's proposed sites."""
+
+    site: np.ndarray
+    log_normalizers: np.ndarray
+    exact: np.ndarray
+    status: np.ndarray
+    residual: float
+
+
+def initial_state(graph: ContractedGraph, start: Start) -> EPState:
+    """Sites regressed at the start, and the frame of its size."""
+    scale = np.sqrt(np.diag(start.covariance)) if graph.dimension else np.zeros(0)
+    covariance = start.covariance / np.outer(scale, scale)
+    empty = tuple(np.zeros((p.plate.size, _num_natural(p))) for p in graph.plates)
+    state = EPState(
+        origin=start.mean,
+        scale=scale,
+        sites=empty,
+        log_normalizers=tuple(np.zeros(p.plate.size) for p in graph.plates),
+        exact=tuple(np.zeros(p.plate.size, dtype=bool) for p in graph.plates),
+        status=tuple(np.full(p.plate.size, Status.ok) for p in graph.plates),
+        mean=np.zeros(graph.dimension),
+        covariance=covariance,
+        log_evidence=np.nan,
+        num_steps=0,
+    )
+    proposals = [_propose(plate, state, i, regress=True) for i, plate in enumerate(graph.plates)]
+    sites = tuple(p.site for p in proposals)
+    posterior = posterior_of(graph, state.origin, state.scale, sites)
+    if posterior.proper:
+        return replace(state, sites=sites, mean=posterior.mean, covariance=posterior.covariance)
+    return replace(state, sites=_shared_out(graph, state))
+
+
+def _num_natural(plate: ContractedPlate) -> int:
+    shared = plate.plate.signature.num_shared
+    return shared * (shared + 3) // 2
+
+
+def _shared_out(graph: ContractedGraph, state: EPState) -> tuple[np.ndarray, ...]:
+    """Where the regressed sites make no proper posterior: none at all; the posterior is then the start's own Gaussian."""
+    return tuple(np.zeros_like(site) for site in state.sites)
+
+
+def sweep(graph: ContractedGraph, state: EPState, *, damping: float = 1.0) -> tuple[EPState, SweepInfo]:
+    """Update every site once, in parallel; the step is halved while the posterior or a cavity would be improper."""
+    proposals = [_propose(plate, state, i) for i, plate in enumerate(graph.plates)]
+    step, posterior, sites = damping, None, state.sites
+    for _ in range(_MAX_HALVINGS):
+        sites = tuple(old + step * (p.site - old) for old, p in zip(state.sites, proposals, strict=True))
+        posterior = posterior_of(graph, state.origin, state.scale, sites)
+        if posterior.proper:
+            break
+        step *= 0.5
+    if posterior is None or not posterior.proper:
+        rejected = tuple(np.where(s == Status.ok, Status.site_rejected, s) for s in state.status)
+        info = SweepInfo(state.num_steps + 1, state.log_evidence, np.inf, np.inf, 0.0, sum(map(len, rejected)), 0)
+        return replace(state, status=rejected, num_steps=state.num_steps + 1), info
+    change = _change(state, posterior.mean, posterior.covariance)
+    log_normalizers = tuple(p.log_normalizers for p in proposals)
+    old = posterior_of(graph, state.origin, state.scale, state.sites)
+    log_evidence = log_evidence_of(graph, state.origin, state.scale, old if old.proper else posterior, log_normalizers)
+    status = tuple(_cavity_status(graph.plates[i], sites[i], posterior, p.status) for i, p in enumerate(proposals))
+    new = EPState(
+        origin=state.origin,
+        scale=state.scale,
+        sites=sites,
+        log_normalizers=log_normalizers,
+        exact=tuple(p.exact for p in proposals),
+        status=status,
+        mean=posterior.mean,
+        covariance=posterior.covariance,
+        log_evidence=log_evidence,
+        num_steps=state.num_steps + 1,
+    )
+    info = SweepInfo(
+        new.num_steps,
+        log_evidence,
+        change,
+        float(np.sqrt(sum(p.residual**2 for p in proposals))),
+        step,
+        int(sum(np.sum(s != Status.ok) for s in status)),
+        int(sum(np.sum(_negative(site, plate)) for site, plate in zip(sites, graph.plates, strict=True))),
+    )
+    return new, info
+
+
+def _change(state: EPState, mean: np.ndarray, covariance: np.ndarray) -> float:
+    if len(mean) == 0:
+        return 0.0
+    old, new = np.sqrt(np.diag(state.covariance)), np.sqrt(np.diag(covariance))
+    return float(max(np.max(np.abs(mean - state.mean) / new), np.max(np.abs(np.log(new / old)))))
+
+
+def _negative(site: np.ndarray, plate: ContractedPlate) -> np.ndarray:
+    """(N,) sites whose precision has a negative eigenvalue: legitimate, counted."""
+    if site.shape[1] == 0:
+        return np.zeros(len(site), dtype=bool)
+    return np.linalg.eigvalsh(unpack(site, plate.plate.signature.num_shared)[1])[:, 0] < 0
+
+
+def _cavity_status(plate: ContractedPlate, site: np.ndarray, posterior: object, status: np.ndarray) -> np.ndarray:
+    """Mark the terms without which the posterior would be no distribution."""
+    if site.shape[1] == 0:
+        return status
+    _, factor = marginals(posterior.mean, posterior.covariance, plate.plate.shared_index)  # type: ignore[attr-defined]
+    inverse = np.linalg.inv(factor)
+    cavity = np.swapaxes(inverse, 1, 2) @ inverse - unpack(site, factor.shape[1])[1]
+    scaled = np.swapaxes(factor, 1, 2) @ cavity @ factor
+    improper = np.linalg.eigvalsh(scaled)[:, 0] < -1e-9
+    return np.where(improper & (status == Status.ok), Status.cavity_improper, status)
+
+
+def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool = False) -> _Proposal:
+    """The sites of one plate that would match the tilted moments; by least squares where exact, or if ``regress``."""
+    old = state.sites[index]
+    mean, factor = marginals(state.mean, state.covariance, plate.plate.shared_index)
+    points = design(mean.shape[1])
+    values, _ = factor_values(plate, state.origin, state.scale, mean, factor, points.z)
+    lost = quarantined(values, plate)
+    values = np.where(lost[:, None], 0.0, values)
+    relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
+    weights, log_normalizers = _weights(relative)
+    delta, coefficients, exact = _regressed(relative, values, points)
+    if not regress:
+        tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram
+        delta = np.where(exact[:, None], delta, tilted)
+    effective = 1.0 / np.sum(weights**2, axis=1) / len(points.z)
+    poor = (effective < _FEWEST_EFFECTIVE) & ~exact & ~lost
+    status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
+    if not regress and np.any(poor):  # far from its site: a Newton step brings it near, where the moments can be matched
+        delta = np.where(poor[:, None], coefficients, delta)
+    site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
+    log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers)
+    return _Proposal(
+        site,
+        np.where(lost, 0.0, log_normalizers),
+        exact,
+        status,
+        float(np.sqrt(np.sum(np.where(lost[:, None], 0.0, delta) ** 2))),
+    )
+
+
+def _weights(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """softmax (N, n) and log mean exp (N,)."""
+    top = np.max(relative, axis=1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    weights = np.exp(relative - top)
+    total = np.sum(weights, axis=1)
+    return weights / np.maximum(total, 1e-300)[:, None], top[:, 0] + np.log(np.maximum(total, 1e-300) / relative.shape[1])
+
+
+def _regressed(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least-squares coefficients (N, p), the same, and whether the fit is exact to rounding (N,)."""
+    floor = np.max(relative, axis=1, keepdims=True) - 1e3
+    clipped = np.maximum(relative, np.where(np.isfinite(floor), floor, 0.0))
+    coefficients = clipped @ points.least_squares.T
+    statistics = points.statistics + points.statistics_mean
+    residual = np.max(np.abs(relative - coefficients[:, :1] - coefficients[:, 1:] @ statistics.T), axis=1)
+    size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
+    exact = residual < _GAUSSIAN_RESIDUAL * np.maximum(1.0, 1e-3 * size)
+    return coefficients[:, 1:], coefficients[:, 1:], exact
+
+
+def _constant(relative: np.ndarray, delta: np.ndarray, points: Design) -> np.ndarray:
+    """log f / site of a Gaussian factor once its site is exact: the constant of the regression."""
+    statistics = points.statistics + points.statistics_mean
+    with np.errstate(invalid="ignore"):
+        return np.mean(relative - delta @ statistics.T, axis=1)
