@@ -14,7 +14,7 @@ _SHAPES = {
     "variable": {"shape": "ellipse", "margin": "0.03,0.02"},
     "data": {"shape": "ellipse", "margin": "0.03,0.02", "style": "filled", "fillcolor": "#c8c8c8"},
     "relation": {"shape": "diamond", "style": "filled", "fillcolor": "#fbe5b8", "margin": "0.01"},
-    "factor": {"shape": "square", "style": "filled", "fillcolor": "black", "fixedsize": "true", "width": "0.14"},
+    "factor": {"shape": "square", "style": "filled", "fillcolor": "black", "width": "0.14", "height": "0.14"},
 }
 
 
@@ -34,26 +34,26 @@ def to_dot(
     dot.attr("edge", arrowsize="0.6", color="#4d4d4d")
     if title:
         dot.attr(label=_html(html.escape(printable(title))), labelloc="t")
-    _fill(dot, scene, None)
+    _fill(dot, scene, None, priors=priors)
     for edge in scene.edges:
         arrow = "normal" if edge.role in ("drawn", "data") else "none"
         dot.edge(f"n{edge.source}", f"n{edge.target}", arrowhead=arrow)
-    if priors:
-        _add_priors(dot, scene)
     return dot
 
 
-def _fill(dot: "graphviz.Digraph", scene: Scene, plate: str | None) -> None:
+def _fill(dot: "graphviz.Digraph", scene: Scene, plate: str | None, *, priors: bool) -> None:
     for node in scene.nodes:
         if node.plate == plate:
             _add_node(dot, node)
+            if priors and node.prior:
+                _add_prior(dot, node)
     for number, inner in enumerate(scene.plates):
         if inner.parent == plate:
             with dot.subgraph(name=f"cluster_{number}") as cluster:
                 cluster.attr(
                     label=_html(_caption(inner)), labeljust="r", labelloc="b", style="rounded", color="#7f7f7f"
                 )
-                _fill(cluster, scene, inner.name)
+                _fill(cluster, scene, inner.name, priors=priors)
 
 
 def _caption(plate: ScenePlate) -> str:
@@ -75,11 +75,9 @@ def _add_node(dot: "graphviz.Digraph", node: SceneNode) -> None:
         dot.node(name, label=_html(html_label(node.label, node.index)), **style)
 
 
-def _add_priors(dot: "graphviz.Digraph", scene: Scene) -> None:
-    for node in scene.nodes:
-        if node.prior:
-            dot.node(f"p{node.key}", label="", xlabel=_html(html.escape(family_name(node.prior))), **_SHAPES["factor"])
-            dot.edge(f"p{node.key}", f"n{node.key}", arrowhead="normal")
+def _add_prior(dot: "graphviz.Digraph", node: SceneNode) -> None:
+    dot.node(f"p{node.key}", label="", xlabel=_html(html.escape(family_name(node.prior))), **_SHAPES["factor"])
+    dot.edge(f"p{node.key}", f"n{node.key}", arrowhead="normal")
 
 
 def _html(text: str) -> str:

@@ -127,7 +127,7 @@ def _place(item: Item, available: float, sheet: _Sheet) -> Block:
         return _tray(item, available, sheet)
     inner = available - (2 * PAD if item.kind == "plate" else 0.0)
     items = _with_trays(item.children, inner, sheet)
-    owner = {leaf: i for i in items for leaf in (i.leaves() if isinstance(i, Group) else (i,))}
+    owner = {leaf: i for i in items for leaf in _leaves(i)}
     arcs = [(owner[e.source], owner[e.target]) for e in sheet.scene.edges if e.source in owner and e.target in owner]
     rank = ranks(items, arcs, last=[i for i in items if isinstance(i, Group) and i.kind != "tray"])
     blocks: dict[Item, Block] = {}
@@ -142,6 +142,13 @@ def _place(item: Item, available: float, sheet: _Sheet) -> Block:
     extents = {i: (b.left, b.right) for i, b in blocks.items()}
     x = positions(rows, extents, links, pulls, stiff=set(blocks) - set(items), gap=COLUMN_GAP, limit=inner)
     return _stacked(item, rows, blocks, x, links, sheet)
+
+
+def _leaves(item: Item) -> Iterator[int]:
+    if isinstance(item, Group):
+        yield from item.leaves()
+    elif isinstance(item, int):
+        yield item
 
 
 def _inner_edge(owner: dict[int, Item], edge: SceneEdge) -> bool:

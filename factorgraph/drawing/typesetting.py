@@ -130,8 +130,9 @@ def html_label(label: str, index: str = "") -> str:
 
 def _html_piece(piece: Piece) -> str:
     text = html.escape(GREEK.get(piece.text, piece.text) if piece.symbol else piece.text)
-    subscripts = html.escape(",".join([*(GREEK.get(s, s) for s in piece.subscripts), *filter(None, [piece.index])]))
-    return (f"<i>{text}</i>" if piece.symbol else text) + (f"<sub>{subscripts}</sub>" if subscripts else "")
+    subscripts = [html.escape(GREEK.get(s, s)) for s in piece.subscripts] + [f"<i>{i}</i>" for i in [piece.index] if i]
+    below = f"<sub>{','.join(subscripts)}</sub>" if subscripts else ""
+    return (f"<i>{text}</i>" if piece.symbol else text) + below
 
 
 def family_name(detail: str) -> str:

@@ -36,8 +36,8 @@ def test_users_latex_gets_the_plate_index(latex, expected):
 
 
 def test_html_escapes_what_dot_would_interpret():
-    assert html_label('<b>&"', "i") == "&lt;b&gt;&amp;&quot;<sub>i</sub>"
-    assert html_label("sigma_mu", "i") == "<i>σ</i><sub>μ,i</sub>"
+    assert html_label('<b>&"', "i") == "&lt;b&gt;&amp;&quot;<sub><i>i</i></sub>"
+    assert html_label("sigma_mu", "i") == "<i>σ</i><sub>μ,<i>i</i></sub>"
 
 
 def test_wrapping_breaks_after_separators_and_ends():
