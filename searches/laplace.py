@@ -24,7 +24,7 @@ from .samples import Samples
 from .search import Search, check_positive, collect, require, search_settings
 from .target import LogDensity, Target, checked_log_density
 
-Array = jax.Array
+Array = Any  # jax.Array, or numpy.ndarray once it is on the host
 
 _FLATTEST = 1e-10  # eigenvalues of the curvature below this fraction of the largest are raised to it
 _GIVE_UP = 1e10  # damping at which no smaller step is tried
@@ -81,7 +81,7 @@ class _Newton(NamedTuple):
     hessian: Array
     damping: Array
     decrement: Array
-    count: Array
+    num_steps: Array
 
 
 def newton_mode(
@@ -128,11 +128,11 @@ def newton_mode(
             hessian=hessian,
             damping=jnp.where(uphill, relaxed, jnp.maximum(10.0 * state.damping, 1e-3)),
             decrement=0.5 * gradient @ _absolute_inverse(hessian) @ gradient,
-            count=state.count + 1,
+            num_steps=state.num_steps + 1,
         )
 
     def unfinished(state: _Newton) -> Array:
-        return (state.count < max_steps) & (state.damping < _GIVE_UP) & ~(state.decrement < tolerance)
+        return (state.num_steps < max_steps) & (state.damping < _GIVE_UP) & ~(state.decrement < tolerance)
 
     size = start.shape[-1]
     first = _Newton(  # the first step goes nowhere: it evaluates the start
@@ -142,7 +142,7 @@ def newton_mode(
         hessian=-jnp.eye(size),
         damping=jnp.zeros(()),
         decrement=jnp.asarray(jnp.inf),
-        count=jnp.zeros((), int),
+        num_steps=jnp.zeros((), int),
     )
     last = jax.lax.while_loop(unfinished, step, first)
     flat = last.decrement < 1e-6  # gave up within rounding of the top
@@ -151,7 +151,7 @@ def newton_mode(
         covariance=_absolute_inverse(last.hessian),
         log_density=last.value,
         converged=flat & jnp.all(jnp.linalg.eigvalsh(-last.hessian) > 0),
-        num_steps=last.count,
+        num_steps=last.num_steps,
     )
 
 

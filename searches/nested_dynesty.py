@@ -16,8 +16,9 @@ from .search import Search, check_positive, check_settings, collect, keywords, p
 from .status import Status
 from .target import Target, from_unit_cube
 
-_OURS = ("loglikelihood", "prior_transform", "ndim", "rstate", "blob", "logl_args", "logl_kwargs", "ptform_args")
-_OURS += ("ptform_kwargs", "resume")
+_OURS = frozenset({"loglikelihood", "prior_transform", "ndim", "rstate", "blob", "resume"}) | frozenset(
+    {"logl_args", "logl_kwargs", "ptform_args", "ptform_kwargs"}
+)
 _LOWEST = -1e299  # dynesty keeps -inf as -1e300
 
 

@@ -20,8 +20,6 @@ from .guard import Guard
 from .samples import Samples
 from .target import Target
 
-SearchClass = TypeVar("SearchClass", bound=type)
-
 
 class Search(ABC):
     """A way of exploring a target."""
@@ -37,18 +35,21 @@ class Search(ABC):
         """
 
 
-def search_settings(cls: SearchClass) -> SearchClass:
+SearchClass = TypeVar("SearchClass", bound=Search)
+
+
+def search_settings(cls: type[SearchClass]) -> type[SearchClass]:
     """Class decorator: a frozen, keyword-only dataclass that refuses an unknown setting with a suggestion."""
-    cls = dataclass(frozen=True, kw_only=True)(cls)
-    build, known = cls.__init__, [field.name for field in fields(cls)]
+    built: Any = dataclass(frozen=True, kw_only=True)(cls)
+    build, known = built.__init__, [field.name for field in fields(built)]
 
     def __init__(self: Any, **settings: Any) -> None:
         check_settings(cls.__name__, settings, known)
         build(self, **settings)
 
     __init__.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
-    cls.__init__ = __init__
-    return cls
+    built.__init__ = __init__
+    return built
 
 
 def check_settings(search: str, settings: Iterable[str], known: Iterable[str]) -> None:

@@ -20,11 +20,11 @@ from . import splitmix
 from .errors import LikelihoodFailedError
 from .samples import Samples
 from .search import Search, check_positive, collect, require, search_settings
-from .smc_moves import Points, correlation, hamiltonian_move, random_walk_move, tempered_gain
+from .smc_moves import Points, correlations, hamiltonian_move, random_walk_move, tempered_gain
 from .status import Status
 from .target import LogDensity, Target, checked_log_density
 
-Array = jax.Array
+Array = Any  # jax.Array, or numpy.ndarray once it is on the host
 
 _BISECTIONS = 50
 _DECORRELATED = 0.1
@@ -56,7 +56,7 @@ class SmcRun:
 
     ``particles`` (n, P), ``log_weight`` (n,) equal unless the stages ran out, ``log_likelihood`` (n,); scalars: the log
     evidence and its standard error, the number of stages and of moves, the acceptance of the last move and the
-    largest correlation that the last stage left, the temperature reached, the number of likelihood values that were
+    correlation of the gain that the last stage left, the temperature reached, the number of likelihood values that were
     nan or +inf, and a `searches.status.Status` code.
     """
 
@@ -91,9 +91,9 @@ class _Moving(NamedTuple):
     points: Points
     log_scale: Array
     acceptance: Array
-    correlation: Array
+    correlations: Array
     num_bad: Array
-    count: Array
+    num_moves: Array
 
 
 def tempered_smc(
@@ -125,9 +125,8 @@ def tempered_smc(
 
     Returns
     -------
-    SmcRun ; ``status`` is `max_steps_reached` when the stages ran out (the particles then carry the remaining
-    weight), and
-        `search_failed` when no particle has a finite log target.
+    SmcRun ; ``status`` is `max_steps_reached` when the stages ran out (the particles then carry the remaining weight),
+        and `search_failed` when no particle has a finite log target.
     """
     dimension = start_mean.shape[-1]
     log_volume = jnp.sum(jnp.log(jnp.diagonal(start_cholesky))) + 0.5 * dimension * math.log(2 * math.pi)
@@ -161,7 +160,7 @@ def tempered_smc(
 
         def one_move(carry: _Moving) -> _Moving:
             now, acceptance, bad = move(
-                splitmix.substream(random, carry.count),
+                splitmix.substream(random, carry.num_moves),
                 carry.points,
                 temperature,
                 jnp.exp(carry.log_scale) * cholesky,
@@ -171,19 +170,19 @@ def tempered_smc(
                 points=now,
                 log_scale=carry.log_scale + (acceptance - goal),
                 acceptance=acceptance,
-                correlation=correlation(points, now),
+                correlations=correlations(points, now),
                 num_bad=carry.num_bad + bad,
-                count=carry.count + 1,
+                num_moves=carry.num_moves + 1,
             )
 
         def correlated(carry: _Moving) -> Array:
-            return (carry.count < num_moves) & (carry.correlation > _DECORRELATED)
+            return (carry.num_moves < num_moves) & (jnp.max(carry.correlations) > _DECORRELATED)
 
         zero = jnp.zeros(())
         moved = jax.lax.while_loop(
             correlated,
             one_move,
-            _Moving(points, state.log_scale, zero, zero + 1.0, state.num_bad, jnp.zeros((), int)),
+            _Moving(points, state.log_scale, zero, jnp.ones(dimension + 1), state.num_bad, jnp.zeros((), int)),
         )
         lost = jnp.sum(weights**2) - 1.0 / num_particles
         return _State(
@@ -193,9 +192,9 @@ def tempered_smc(
             variance=state.variance + lost * (1.0 + state.correlation) / (1.0 - state.correlation),
             log_scale=moved.log_scale,
             acceptance=moved.acceptance,
-            correlation=jnp.clip(moved.correlation, 0.0, 0.99),
+            correlation=jnp.clip(moved.correlations[-1], 0.0, 0.99),
             stage=state.stage + 1,
-            num_moves=state.num_moves + moved.count,
+            num_moves=state.num_moves + moved.num_moves,
             num_bad=moved.num_bad,
         )
 

@@ -82,10 +82,10 @@ def tempered_gain(gain: Array, step: Array) -> Array:
     return jnp.where(jnp.isfinite(gain), step * gain, -jnp.inf)
 
 
-def correlation(before: Points, after: Points) -> Array:
-    """The largest correlation of a coordinate, or of the gain, with its value before the moves; 1 if it is constant."""
+def correlations(before: Points, after: Points) -> Array:
+    """Correlations (P + 1,) of the coordinates and, last, of the gain with those before the moves; 1 if constant."""
     a = jnp.concatenate([before.z, before.gain[:, None]], axis=1)
     b = jnp.concatenate([after.z, after.gain[:, None]], axis=1)
     a, b = a - jnp.mean(a, axis=0), b - jnp.mean(b, axis=0)
     scale = jnp.sqrt(jnp.sum(a * a, axis=0) * jnp.sum(b * b, axis=0))
-    return jnp.max(jnp.where(scale > 0, jnp.sum(a * b, axis=0) / scale, 1.0))
+    return jnp.where(scale > 0, jnp.sum(a * b, axis=0) / scale, 1.0)

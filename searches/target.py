@@ -133,7 +133,9 @@ def checked_log_density(log_density: LogDensity, x: Array, data: Any) -> Array:
     """
     value = log_density(x, data)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    scalar = isinstance(value, float | int) or (shape == () and jnp.issubdtype(dtype, jnp.floating))
+    scalar = isinstance(value, float | int) or (
+        shape == () and dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    )
     if not scalar:
         raise LikelihoodTypeError(not_a_scalar_message(type(value).__name__, shape, dtype))
     return jnp.asarray(value)
