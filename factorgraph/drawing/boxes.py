@@ -14,7 +14,7 @@ from factorgraph.drawing.typesetting import literal, printable, wrapped
 PAD = 0.11
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """A box of nodes (by key) and boxes; `captions` stand in its lower corners."""
 

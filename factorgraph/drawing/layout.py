@@ -19,7 +19,7 @@ from factorgraph.drawing.scene import Scene, SceneEdge, SceneNode
 
 PAGE_WIDTH, MARGIN, CAPTION = 7.1, 0.06, 0.17
 COLUMN_GAP, ROW_GAP, MAX_ROW_GAP, FAN_SLOPE = 0.13, 0.24, 0.7, 0.22
-TRAY_GAP, LANE_WEIGHT, TRAY_COUNT, MIN_TRAY, MIN_SHARE, PASSES = 0.08, 3, 12, 1.5, 1.0, 6
+TRAY_GAP, LANE_WEIGHT, TRAY_COUNT, MIN_TRAY, MIN_SHARE, PASSES, MANY = 0.08, 3, 12, 1.5, 1.0, 6, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def layout(scene: Scene, *, width: float | None = None, priors: bool = False) ->
     sheet = _Sheet(scene, glyphs, ruler, neighbours)
     root = Group("root", components(scene))
     best: tuple[float, Block, list[Curve]] | None = None
-    for _ in range(PASSES):
+    for _ in range(PASSES if len(scene.nodes) <= MANY else 2):
         block = _place(root, (width or PAGE_WIDTH) - 2 * MARGIN, sheet)
         curves = curves_of(scene, glyphs, block)
         length = sum(float(abs(c.points[2] - c.points[0]).sum()) for c in curves)
