@@ -47,11 +47,13 @@ _LANES = 8  # datasets of a block that are worked on side by side
 class Nodes(NamedTuple):
     """Rule of ``population``: S weighted draws of a dataset, and how well it was explored.
 
-    ``likelihood`` (2, S): the mass of L p_own dz that each node stands for, by halves of the sample, in units of
-    ``exp(log_scale)``; ``base`` (2, S): the mass of p_own dz, the control variate.
+    ``likelihood`` (2, S): the mass of L r dz that each node stands for, r the reference density, by halves of the sample, in
+    units of ``exp(log_scale)``; ``base`` (2, S): the mass of r dz, the control variate. ``log_reference`` (S,) is log r of what
+    is drawn from a parent: a node is re-weighted by p(z | phi) / r(z), which varies less than p itself.
     """
 
     z: Array  # (S, local)
+    log_reference: Array
     likelihood: Array
     base: Array
     log_scale: Array
@@ -144,7 +146,7 @@ def _population(signature: Signature, uniform: Array, arrays: DatasetArrays, rul
     gamma is the regression coefficient of the terms of log u on those of log v: one for a dataset without information, for which
     log f is then constant exactly, and near zero for a sharp one.
     """
-    log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z)
+    log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z) - rule.log_reference
     mass = rule.likelihood[0] + rule.likelihood[1]
     base = rule.base[0] + rule.base[1]
     top = jnp.max(jnp.where(mass > 0, log_p, -jnp.inf))
@@ -233,13 +235,20 @@ def explore_population(
 
         def one_round(index: Array, pool: tuple) -> tuple:
             z = mixtures.draws(proposal, shifted(more_uniform, shift + _ROUND_SHIFT * (index + 1)))
-            return _pooled(signature, pool, *_weighted(signature, likelihood, proposal, z), num_nodes)
+            return _pooled(signature, pool, *_weighted(signature, likelihood, reference, proposal, z), num_nodes)
 
         pool = _empty_pool(signature, num_nodes)
         z, likelihood_mass, base_mass, log_scale = jax.lax.fori_loop(0, num_rounds, one_round, pool)
         rounds = num_rounds.astype(float)
+        log_reference = mixtures.log_density(reference, z) - jax.vmap(lambda z: log_whitened(signature, z))(z)
         return Nodes(
-            z, likelihood_mass / rounds, base_mass / rounds, log_scale, adaptation.ess_fraction, adaptation.temperature
+            z,
+            log_reference,
+            likelihood_mass / rounds,
+            base_mass / rounds,
+            log_scale,
+            adaptation.ess_fraction,
+            adaptation.temperature,
         )
 
     return jax.lax.map(dataset, (arrays, shift), batch_size=_LANES)
@@ -268,9 +277,9 @@ def _likelihoods(signature: Signature, arrays: DatasetArrays, z: Array) -> Array
     return jax.vmap(lambda z: log_likelihood(signature, values_of(signature, phi, z, arrays), constants))(z)
 
 
-def _weighted(signature: Signature, likelihood: Any, proposal: Mixture, z: Array) -> tuple[Array, Array, Array]:
-    log_base = jax.vmap(lambda z: log_whitened(signature, z))(z) - mixtures.log_density(proposal, z)
-    log_base = log_base - np.log(z.shape[0])
+def _weighted(signature: Signature, likelihood: Any, reference: Mixture, proposal: Mixture, z: Array) -> tuple:
+    """Points with the log masses of L r dz and of r dz that they stand for."""
+    log_base = mixtures.log_density(reference, z) - mixtures.log_density(proposal, z) - np.log(z.shape[0])
     value = likelihood(z)
     return z, jnp.where(jnp.isfinite(value), value + log_base, -jnp.inf), log_base
 
