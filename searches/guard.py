@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,9 @@ import numpy as np
 from .errors import LikelihoodFailedError, LikelihoodTypeError, SearchError, SearchWarning
 
 _JUDGED_AFTER = 50  # bad points before their fraction is judged
-_HOPELESS_AFTER = 10  # bad points without a single good one
-_LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))
+_HOPELESS_AFTER = 10  # bad points without a single answer
+_IMPOSSIBLE_AFTER = 20_000  # points without a single finite one
+_NOT_THE_USERS = (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), str(Path(__file__).parent) + os.sep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class Guard:
         self._keep = keep
         self._first_error: Exception | None = None
         self.num_calls = 0
+        self.num_finite = 0
         self.num_bad = 0
         self.num_raised = 0
         self.bad_points: list[BadPoint] = []
@@ -92,7 +96,9 @@ class Guard:
             return self._reject(x, describe_exception(error))
         value = real_scalar(value)
         if math.isfinite(value):
+            self.num_finite += 1
             return value
+        self._check_possible()
         return self._floor if value == -math.inf else self._reject(x, f"returned {value}")
 
     def batch(self, xs: np.ndarray) -> np.ndarray:
@@ -103,6 +109,8 @@ class Guard:
         """Judge ``values`` (n,) computed elsewhere at ``xs`` (n, P): bad ones and -inf are replaced by the floor."""
         values = np.asarray(values, dtype=np.float64)
         self.num_calls += len(values)
+        self.num_finite += int(np.sum(np.isfinite(values)))
+        self._check_possible()
         bad = np.isnan(values) | (values == np.inf)
         for index in np.flatnonzero(bad):
             self._reject(xs[index], f"returned {values[index]}")
@@ -121,6 +129,13 @@ class Guard:
             self._fail()
         if self.num_bad > self._warn_above * self.num_calls:
             warnings.warn(f"{self.report()}\nThey were counted as impossible.", SearchWarning, stacklevel=3)
+
+    def _check_possible(self) -> None:
+        if self.num_finite == 0 and self.num_calls >= _IMPOSSIBLE_AFTER:
+            raise LikelihoodFailedError(
+                f"Not a single possible model among {self.num_calls} points, the log likelihood is -inf at "
+                f"{self.num_calls - self.num_bad} of them: widen or move the priors, or mend the likelihood."
+            )
 
     def _reject(self, x: np.ndarray, reason: str) -> float:
         self.num_bad += 1
@@ -167,8 +182,8 @@ def not_a_scalar_message(type_name: str, shape: tuple[int, ...] | None, dtype: A
 
 
 def describe_exception(error: Exception) -> str:
-    """Type, message and the user's own line: the last frame outside the installed libraries, else the last."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the guard's
-    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or list(frames)
-    where = f" ({own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: `{own[-1].line}`)" if own else ""
-    return f"{type(error).__name__}: {error}{where}"
+    """Type, message and the user's own line: the last frame outside libraries and this package, else the last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)] or list(frames)
+    last = own[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno}, in {last.name}: `{last.line}`)"

@@ -91,7 +91,7 @@ def newton_mode(
     start: Array,
     *,
     max_steps: int = 100,
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-14,
 ) -> Mode:
     """Damped Newton ascent; pure, can be jitted and vmapped over ``data`` and ``start`` (P,).
 

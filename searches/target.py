@@ -83,7 +83,9 @@ class Target:
 
     def guard(self, **settings: Any) -> Guard:
         """A fresh `Guard` of this target's likelihood (its settings are those of `Guard`), for one run."""
-        function = self._jitted_point() if self.is_jax else lambda x: self.log_likelihood(x, self.data)
+        with jax.enable_x64(True):
+            data = jax.device_put(self.data) if self.is_jax else self.data  # once, not at every call
+        function = partial(_on_device if self.is_jax else _on_host, self.log_likelihood, data)
         return Guard(function, names=self.names, to_parameters=self.to_parameters, **settings)
 
     def log_likelihoods(self, x: np.ndarray, guard: Guard | None = None) -> np.ndarray:
@@ -100,8 +102,11 @@ class Target:
         x = np.asarray(x, dtype=np.float64)
         if self.log_prior is standard_normal_log_density:
             return standard_normal_log_density(x)
-        values = self._batched(self.log_prior, x) if self.is_jax else [self.log_prior(row, self.data) for row in x]
-        return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        if self.is_jax:
+            values = self._batched(self.log_prior, x)
+        else:
+            values = np.array([_on_host(self.log_prior, self.data, row) for row in x])
+        return np.where(np.isnan(values), -np.inf, values)
 
     def log_densities(self, x: np.ndarray, guard: Guard | None = None) -> np.ndarray:
         """Unnormalised log posterior densities at ``x`` (n, P), (n,)."""
@@ -112,16 +117,6 @@ class Target:
         with jax.enable_x64(True):
             parts = [np.asarray(_log_densities(log_density, _padded(b), self.data))[: len(b)] for b in blocks]
         return np.concatenate(parts) if parts else np.zeros(0)
-
-    def _jitted_point(self) -> Callable[[np.ndarray], float]:
-        with jax.enable_x64(True):
-            data = jax.device_put(self.data)  # once, not at every call
-
-        def point(x: np.ndarray) -> float:
-            with jax.enable_x64(True):  # not inherited by threads
-                return _log_density(self.log_likelihood, x, data).item()
-
-        return point
 
 
 def checked_log_density(log_density: LogDensity, x: Array, data: Any) -> Array:
@@ -139,6 +134,16 @@ def checked_log_density(log_density: LogDensity, x: Array, data: Any) -> Array:
     if not scalar:
         raise LikelihoodTypeError(not_a_scalar_message(type(value).__name__, shape, dtype))
     return jnp.asarray(value)
+
+
+def _on_device(log_density: LogDensity, data: Any, x: np.ndarray) -> float:
+    with jax.enable_x64(True):  # at every call: a thread does not inherit it
+        return _log_density(log_density, x, data).item()
+
+
+def _on_host(log_density: LogDensity, data: Any, x: np.ndarray) -> Any:
+    with jax.enable_x64(True):  # for a density that uses jax.numpy though it cannot be traced
+        return log_density(x, data)
 
 
 @partial(jax.jit, static_argnums=0)
