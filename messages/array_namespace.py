@@ -72,8 +72,13 @@ def betainc(a: Array, b: Array, x: Array) -> Array:
 
 
 def betaln(a: Array, b: Array) -> Array:
-    """Logarithm of the beta function."""
-    return _special(a, b).betaln(a, b)
+    """Logarithm of the beta function.
+
+    With JAX as a sum of `gammaln`: its own betaln is wrong by 1e-8 at (40, 25), and its derivative by 4e-10.
+    """
+    if namespace(a, b) is np:
+        return scipy.special.betaln(a, b)
+    return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
 def logsumexp(a: Array, axis: int | tuple[int, ...] | None = None, b: Array = None, keepdims: bool = False) -> Array:

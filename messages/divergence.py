@@ -27,7 +27,7 @@ def kl_divergence(q: Message, p: Message) -> Array:
 
 
 @kl_divergence.register
-def _(q: Transformed, p: Message) -> Array:
+def _(q: Transformed, p: Transformed) -> Array:
     """A bijector changes nothing."""
     require_same_family(q, p)
     return kl_divergence(q.base, p.base)

@@ -56,7 +56,8 @@ def solve(
         candidates = natural + lengths[..., None] * direction
         objective = log_partition(candidates, *constants) - xp.sum(candidates * goal, axis=-1)
         best = xp.argmin(xp.where(xp.isnan(objective), xp.inf, objective), axis=0)
-        length = xp.where(decrement < _FULL_STEP_BELOW, 1.0, xp.asarray(_STEP_LENGTHS)[best])
+        full = (decrement < _FULL_STEP_BELOW) & xp.isfinite(objective[0])
+        length = xp.where(full, 1.0, xp.asarray(_STEP_LENGTHS)[best])
         return natural + length[..., None] * direction, decrement
 
     natural = _repeat(step, start, xp)
@@ -92,13 +93,14 @@ def _newton(expectation: Array, covariance: Array, target: Array) -> tuple[Array
 
 
 def _solve_two(matrix: Array, vector: Array) -> Array:
-    """Solution of positive definite 2 x 2 systems, ``(*plate, 2, 2)`` and ``(*plate, 2)``; nan if singular."""
+    """Solution of positive definite 2 x 2 systems, ``(*plate, 2, 2)`` and ``(*plate, 2)``; nan or inf if singular."""
     xp = namespace(matrix, vector)
     a, b, c = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]
     u, v = vector[..., 0], vector[..., 1]
     determinant = a * c - b * b
     regular = xp.where(determinant > 0.0, determinant, xp.nan)
-    return xp.stack([c * u - b * v, a * v - b * u], axis=-1) / regular[..., None]
+    with np.errstate(over="ignore"):
+        return xp.stack([c * u - b * v, a * v - b * u], axis=-1) / regular[..., None]
 
 
 def symmetric_two(a: Array, b: Array, c: Array) -> Array:

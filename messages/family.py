@@ -18,8 +18,8 @@ pytree. The module knows no family. To add one, write the abstract members and o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import ClassVar, Self
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -80,7 +80,7 @@ class Message(ABC):
     def natural_from_draws(self, draws: Array, weights: Array) -> Array:
         """Natural parameters with the E[T] of weighted draws: ``draws (n, *plate, *event)``, ``weights (n, *plate)``.
 
-        The weights sum to one over the first axis; a draw of weight zero is not looked at.
+        The draws lie in the support, the weights sum to one over the first axis: see `messages.projection.from_draws`.
         """
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Message(ABC):
 
     def with_natural(self, natural: Array) -> Self:
         """The message of the same family and fixed fields with other natural parameters."""
-        return replace(self, natural_parameters=natural)
+        return replace(self, natural_parameters=natural)  # type: ignore[type-var]
 
     def product(self, other: Message) -> Self:
         """t(x) u(x); plates broadcast. Raises TypeError or ValueError unless both are of one family."""
@@ -172,11 +172,8 @@ def interior_point(lower: Array, upper: Array) -> Array:
 
 
 def expected_statistics(message: Message, draws: Array, weights: Array) -> Array:
-    """Weighted mean of T over the first axis, ``(*plate, natural)``; a draw of weight zero may be anything."""
-    xp = namespace(draws, weights)
-    used = weights > 0.0
-    x = xp.where(used[..., None] if message.event_ndim else used, draws, interior_point(*message.support))
-    return xp.sum(weights[..., None] * message.sufficient_statistics(x), axis=0)
+    """Weighted mean of T over the first axis, ``(*plate, natural)``."""
+    return (weights[..., None] * message.sufficient_statistics(draws)).sum(axis=0)
 
 
 def require_same_family(left: Message, right: Message) -> None:
@@ -184,20 +181,33 @@ def require_same_family(left: Message, right: Message) -> None:
 
     Values that JAX traces cannot be compared and are taken to agree.
     """
-    (fixed, structure), (other_fixed, other_structure) = (_fixed_fields(message) for message in (left, right))
-    if structure != other_structure:
+    if _types(left) != _types(right):
         raise TypeError(
-            f"Only messages of one family can be combined; got {type(left).__name__} and {type(right).__name__} "
-            f"({structure} and {other_structure}). Project one of them first (messages.projection)."
+            f"Only messages of one family can be combined; got {_name(left)} and {_name(right)}. "
+            "Project one of them first (messages.projection)."
         )
-    for ours, theirs in zip(fixed, other_fixed, strict=True):
+    for ours, theirs in zip(_fixed_values(left), _fixed_values(right), strict=True):
         traced = isinstance(ours, jax.core.Tracer) or isinstance(theirs, jax.core.Tracer)
         if not traced and not np.all(np.asarray(ours) == np.asarray(theirs)):
             raise ValueError(
-                f"Two {type(left).__name__} messages with different fixed values cannot be combined; "
-                f"got {ours} and {theirs}. Give both the same limits, value or bijector."
+                f"Two {_name(left)} messages with different fixed values cannot be combined; got {ours} and {theirs}. "
+                "Give both the same limits, value or bijector."
             )
 
 
-def _fixed_fields(message: Message) -> tuple[list, jax.tree_util.PyTreeDef]:
-    return jax.tree.flatten(message.with_natural(None))
+def _fixed_values(message: Message) -> list[Array]:
+    return jax.tree.leaves(message.with_natural(None))
+
+
+def _types(part: Any) -> tuple:
+    """The type of a message with those of its parts (base and bijector)."""
+    parts = [getattr(part, field.name) for field in fields(part)]
+    return type(part), *(_types(inner) for inner in parts if is_dataclass(inner))
+
+
+def _name(message: Message) -> str:
+    def spell(types: tuple) -> str:
+        outer, *inner = types
+        return outer.__name__ + (f"({', '.join(spell(part) for part in inner)})" if inner else "")
+
+    return spell(_types(message))

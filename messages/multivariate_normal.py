@@ -198,11 +198,9 @@ class MultivariateNormal(Message):
     def natural_from_draws(self, draws: Array, weights: Array) -> Array:
         """Moments about the mean; nan unless the covariance of the draws is positive definite."""
         xp = namespace(draws, weights)
-        weights = weights[..., None]
-        draws = xp.where(weights > 0.0, draws, 0.0)
-        mean = xp.sum(weights * draws, axis=0)
+        mean = (weights[..., None] * draws).sum(axis=0)
         centred = draws - mean
-        covariance = xp.einsum("n...i,n...j->...ij", weights * centred, centred)
+        covariance = xp.einsum("n...i,n...j->...ij", weights[..., None] * centred, centred)
         return natural_from_moments(mean, covariance)
 
     def natural_from_mode(self, mode: Array, curvature: Array) -> Array:

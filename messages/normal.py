@@ -109,8 +109,6 @@ def natural_from_moments(mean: Array, variance: Array) -> Array:
 
 
 def weighted_moments(draws: Array, weights: Array) -> tuple[Array, Array]:
-    """Mean and variance over the first axis, both ``(*plate,)``; a draw of weight zero may be nan."""
-    xp = namespace(draws, weights)
-    draws = xp.where(weights > 0.0, draws, 0.0)
-    mean = xp.sum(weights * draws, axis=0)
-    return mean, xp.sum(weights * (draws - mean) ** 2, axis=0)
+    """Mean and variance over the first axis, both ``(*plate,)``."""
+    mean = (weights * draws).sum(axis=0)
+    return mean, (weights * (draws - mean) ** 2).sum(axis=0)

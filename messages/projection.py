@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import numpy as np
+
 from messages.array_namespace import Array, logsumexp, namespace
-from messages.family import Message
+from messages.family import Message, interior_point
 from messages.integration import normalised
 
 Family = TypeVar("Family", bound=Message)
@@ -28,7 +30,7 @@ def from_draws(like: Family, draws: Array, log_weights: Array | None = None) -> 
         ``(n, *plate, *event)``.
     log_weights
         ``(n, *plate)`` or ``(n,)``, nats, of any normalisation; nan counts as -inf, and without them all draws weigh
-        the same. A draw of weight zero may be anything. See `effective_sample_size`.
+        the same. A draw outside the support, nan included, weighs nothing. See `effective_sample_size`.
     """
     xp = namespace(draws)
     plate = draws.shape[1 : draws.ndim - like.event_ndim]
@@ -36,7 +38,10 @@ def from_draws(like: Family, draws: Array, log_weights: Array | None = None) -> 
         log_weights = xp.zeros((draws.shape[0],) + (1,) * len(plate))
     log_weights = log_weights.reshape(log_weights.shape + (1,) * (1 + len(plate) - log_weights.ndim))
     log_weights = namespace(log_weights).broadcast_to(log_weights, (draws.shape[0], *plate))
-    return like.with_natural(like.natural_from_draws(draws, normalised(log_weights)))
+    inside = like.contains(draws)
+    draws = xp.where(inside[..., None] if like.event_ndim else inside, draws, interior_point(*like.support))
+    weights = normalised(namespace(log_weights, draws).where(inside, log_weights, -np.inf))
+    return like.with_natural(like.natural_from_draws(draws, weights))
 
 
 def from_quadrature(like: Family, points: Array, log_weights: Array, log_density: Array) -> tuple[Family, Array]:

@@ -34,7 +34,7 @@ class Transformed(Message):
     bijector: Bijector
 
     @property
-    def natural_parameters(self) -> Array:
+    def natural_parameters(self) -> Array:  # type: ignore[override]
         """Those of the base message."""
         return self.base.natural_parameters
 

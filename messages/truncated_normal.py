@@ -135,7 +135,7 @@ def is_proper(natural: Array, lower: Array, upper: Array) -> Array:
 def log_partition(natural: Array, lower: Array, upper: Array) -> Array:
     """A = log of the integral of exp(h x - precision x^2 / 2) between the limits, ``(*plate,)``; nan if improper."""
     rule = integrate(natural, lower, upper)
-    return rule.log_height + namespace(natural).log(rule.total)
+    return rule.log_height + namespace(rule.total).log(rule.total)
 
 
 def integrate(natural: Array, lower: Array, upper: Array) -> _Rule:
@@ -143,32 +143,39 @@ def integrate(natural: Array, lower: Array, upper: Array) -> _Rule:
     xp = namespace(natural, lower, upper)
     proper = is_proper(natural, lower, upper)
     h, precision = (xp.where(proper, natural[..., i], xp.nan) for i in range(2))
-    flat = precision == 0.0
-    vertex = xp.where(flat, xp.where(h > 0.0, xp.inf, -xp.inf), h / xp.where(flat, 1.0, precision))
-    vertex = xp.where(flat & (h == 0.0), xp.where(xp.isfinite(upper), upper, lower), vertex)
-    split = xp.clip(vertex, lower, upper)
-    inside = (vertex > lower) & (vertex < upper)
+    h, precision, lower, upper = xp.broadcast_arrays(h, precision, lower, upper)
+    split, level = _highest_or_lowest(h, precision, lower, upper)
     convex = precision < 0.0
-    peaks = xp.where(convex, lower, split), xp.where(convex, upper, split)
+    # Two pieces on a leading axis, each falling away from its peak: from the limits inwards, or from the vertex out.
+    peak = xp.where(convex, xp.stack([lower, upper]), split)
+    direction = xp.where(convex, 1.0, -1.0) * np.array([1.0, -1.0]).reshape((2,) + (1,) * split.ndim)
+    length = xp.stack([split - lower, upper - split])
+    gradient = xp.where(level, 0.0, h - precision * peak)
+    distance, mass = _piece(xp.maximum(-direction * gradient, 0.0), precision, length)
     # Heights relative to the higher peak, as a product of differences: the heights themselves may be huge.
-    rise = (peaks[1] - peaks[0]) * (h - 0.5 * precision * (peaks[1] + peaks[0]))
-    log_height = peaks[0] * (h - 0.5 * precision * peaks[0]) + xp.maximum(rise, 0.0)
-    origin = xp.where(rise > 0.0, peaks[1], peaks[0])
-    offsets = xp.minimum(-rise, 0.0), xp.minimum(rise, 0.0)
-    directions = xp.where(convex, 1.0, -1.0), xp.where(convex, -1.0, 1.0)
-    lengths = split - lower, upper - split
-    level = inside & ~convex  # the peak is the vertex, where rounding must not make a slope
-    pieces = []
-    for peak, offset, direction, length in zip(peaks, offsets, directions, lengths, strict=True):
-        slope = xp.where(level, 0.0, xp.maximum(-direction * (h - precision * peak), 0.0))
-        distance, mass = _piece(slope, precision, length)
-        pieces.append((peak - origin + direction * distance, mass * xp.exp(offset)))
-    displacement, mass = (xp.concatenate(parts, axis=0) for parts in zip(*pieces, strict=True))
-    return _Rule(origin, displacement, mass, log_height, xp.where(level, 0.0, h - precision * origin))
+    rise = (peak[1] - peak[0]) * (h - 0.5 * precision * (peak[1] + peak[0]))
+    height = xp.stack([xp.minimum(-rise, 0.0), xp.minimum(rise, 0.0)])
+    origin, slope = (xp.where(rise > 0.0, pair[1], pair[0]) for pair in (peak, gradient))
+    displacement = (peak - origin) + direction * distance
+    flat = (-1, *split.shape)
+    log_height = peak[0] * (h - 0.5 * precision * peak[0]) + xp.maximum(rise, 0.0)
+    return _Rule(origin, displacement.reshape(flat), (mass * xp.exp(height)).reshape(flat), log_height, slope)
+
+
+def _highest_or_lowest(h: Array, precision: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Where h x - precision x^2 / 2 is stationary, clipped to the limits, and whether it has its maximum between them.
+
+    A constant is split at a finite limit, and so is a straight line, at the higher one.
+    """
+    xp = namespace(h, precision, lower, upper)
+    straight = precision == 0.0
+    end = xp.where((h > 0.0) | ((h == 0.0) & xp.isfinite(upper)), upper, lower)
+    vertex = xp.where(straight, end, h / xp.where(straight, 1.0, precision))
+    return xp.clip(vertex, lower, upper), (vertex > lower) & (vertex < upper) & (precision > 0.0)
 
 
 def _piece(slope: Array, precision: Array, length: Array) -> tuple[Array, Array]:
-    """Distances t < length from the peak, masses of exp(-slope t - precision t^2 / 2), both ``(n, *plate)``."""
+    """Distances t < length from the peak, masses of exp(-slope t - precision t^2 / 2), both ``(n, 2, *plate)``."""
     xp = namespace(slope, precision, length)
     end = xp.minimum(length, _reach(slope, precision, LOG_TAIL))
     width = xp.minimum(length, _reach(slope, precision, 1.0))

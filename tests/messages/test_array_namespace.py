@@ -67,7 +67,8 @@ def test_cholesky_and_solve_are_batched_and_flag_a_non_positive_matrix(dimension
     for factor, solution in [solve(matrix, b), on_device]:
         np.testing.assert_allclose(factor[good] @ np.swapaxes(factor[good], -1, -2), matrix[good], atol=1e-12)
         np.testing.assert_allclose(solution[good], np.linalg.solve(matrix[good], b[good]), rtol=1e-9, atol=1e-12)
-        assert np.isnan(factor[2]).any() and np.isnan(solution[2]).any()
+        assert np.isnan(factor[2]).any()
+        assert np.isnan(solution[2]).any()
 
 
 def test_solve_triangular_takes_one_vector():
