@@ -1,1 +1,1 @@
-"""Models of unknowns: priors, relations, assertions, compositions of classes, and the hashable structure of all of these."""
+"""Models of unknowns: priors, relations, assertions, compositions of classes, and the structure of all of these."""

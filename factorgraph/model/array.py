@@ -42,7 +42,7 @@ class Array(AbstractPriorModel):
     shape
         One or more axes, none of them empty.
     prior
-        Its distribution is given to every element, each an unknown of its own. Without it the elements start without a prior.
+        Its distribution is given to every element, each an unknown of its own. Without it they start without a prior.
 
     Raises
     ------

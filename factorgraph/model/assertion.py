@@ -13,6 +13,6 @@ _COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": ope
 
 
 def compare(left: Any, symbol: str, right: Any) -> Any:
-    """Truth of ``left symbol right`` at numbers or arrays (then all elements must satisfy it); False where either is nan."""
+    """Truth of ``left symbol right`` at numbers, or at all elements of arrays; False where either is nan."""
     truth = _COMPARISONS[symbol](left, right)
     return truth.all() if getattr(truth, "shape", ()) else truth

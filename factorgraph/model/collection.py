@@ -137,8 +137,3 @@ class Collection(AbstractPriorModel):
             raise ModelError(f"Collection: {key!r} is a method or property of every collection; choose another name.")
         node = as_node(value)
         self._members[key] = Collection(node) if type(node) in (list, dict) else node
-
-
-def items_are_consecutive(collection: Collection) -> bool:
-    """Are the keys "0", "1", ...?"""
-    return collection.keys() == [str(index) for index in range(len(collection))]

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from factorgraph.errors import ModelError, PriorError
-from factorgraph.model.expression import Assertion, Expression, Relation
+from factorgraph.model.expression import Assertion, Relation
 from factorgraph.model.info import info_of
 from factorgraph.model.prior import Prior
 from factorgraph.model.structure import structure_of
@@ -21,9 +21,9 @@ _MAX_DRAWS = 10_000
 class AbstractPriorModel(Node):
     """A tree of unknowns from which instances are made.
 
-    ``vector`` always means one value for each of `variables`, in that order, and may be a JAX array or tracer.
-    An instance is made whether or not the assertions hold there, except by `random_instance`, which draws until they do;
-    searches and graphs ask ``structure_of(model)[0].satisfied``.
+    ``vector`` always means one value for each of `variables`, in that order, and may be a JAX array or tracer. An
+    instance is made whether or not the assertions hold there; only `random_instance` draws until they do. Searches
+    and graphs ask ``structure_of(model)[0].satisfied``.
     """
 
     @property
@@ -58,7 +58,7 @@ class AbstractPriorModel(Node):
         Parameters
         ----------
         assertion
-            A comparison of variables, such as ``model.sigma > 5.0``. A comparison of fixed numbers is True or False already.
+            A comparison of variables, such as ``model.sigma > 5.0``; one of fixed numbers is True or False already.
         name
             Shown where the assertion is reported.
 
@@ -101,7 +101,7 @@ class AbstractPriorModel(Node):
         return self.instance_from_unit_vector(np.full(self.prior_count, 0.5))
 
     def random_instance(self, seed: int | np.random.Generator) -> Any:
-        """An instance drawn from the priors, again and again until the assertions hold; the same seed gives the same one.
+        """An instance drawn from the priors until the assertions hold; the same seed gives the same one.
 
         Raises
         ------
@@ -116,8 +116,8 @@ class AbstractPriorModel(Node):
             if structure.satisfied(values, constants):
                 return structure.build(values, constants)
         raise ModelError(
-            f"random_instance: the assertions {list(map(repr, self.assertions))} (and those of its parts) held in none of "
-            f"{_MAX_DRAWS} draws from the priors."
+            f"random_instance: the assertions {list(self.assertions)} (and those of its parts) held in none of "
+            f"{_MAX_DRAWS} draws from the priors. Relax them, or give priors that satisfy them more often."
         )
 
     def _check_length(self, vector: Array, variables: tuple[Variable, ...]) -> None:
@@ -147,8 +147,3 @@ def _variables_in(expression: Any) -> list[Variable]:
     if isinstance(expression, Relation):
         return [variable for operand in expression.operands for variable in _variables_in(operand)]
     return []
-
-
-def is_unknown(value: Any) -> bool:
-    """Is it a variable, prior or relation?"""
-    return isinstance(value, Expression)

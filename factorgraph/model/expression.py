@@ -1,6 +1,6 @@
 """Arithmetic and comparisons on unknowns, written with Python's operators.
 
-An expression is a description: nothing is evaluated here (see `relation` and `assertion`), and it does not know of models.
+An expression is a description: nothing is evaluated here (see `relation` and `assertion`), and no model is known.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from factorgraph.errors import ModelError
 class Expression:
     """Anything that stands for an unknown number: a variable or a relation between variables.
 
-    ``+ - * / // % **``, ``abs`` and negation (with numbers on either side) give a `Relation`, ``< <= > >=`` an `Assertion`.
+    ``+ - * / // % **``, ``abs`` and negation (numbers on either side) give a `Relation`, ``< <= > >=`` an `Assertion`.
     Equality and hash are those of the object: two expressions are the same only if they are one object.
     """
 
@@ -103,8 +103,8 @@ class Relation(Expression):
         for operand in operands:
             if not isinstance(operand, Expression) and not is_number(operand):
                 raise ModelError(
-                    f"{operation}: got {operand!r} of type {type(operand).__name__}; operands are priors, relations, numbers or "
-                    "numeric arrays."
+                    f"{operation}: got {operand!r} of type {type(operand).__name__}; operands are priors, relations, "
+                    "numbers or numeric arrays."
                 )
         self.operation = operation
         self.operands = tuple(operands)
@@ -120,7 +120,7 @@ class Assertion:
     Parameters
     ----------
     left, right
-        Expressions or numbers; ``left`` may be an `Assertion`, then both it and ``left.right operator right`` must hold.
+        Expressions or numbers. If ``left`` is an `Assertion`, both it and ``left.right operator right`` must hold.
     operator
         One of ``< <= > >=``.
     name

@@ -4,16 +4,22 @@ from factorgraph.model.families.bounded import Flat, LogUniform, Uniform
 from factorgraph.model.families.contract import Family
 from factorgraph.model.families.gaussian import Gaussian, HalfNormal, LogGaussian, TruncatedGaussian
 from factorgraph.model.families.heavy_tailed import Cauchy, HalfCauchy
+from factorgraph.model.families.shaped import Beta, Exponential, Gamma, InverseGamma, StudentT
 
 __all__ = [
+    "Beta",
     "Cauchy",
+    "Exponential",
     "Family",
     "Flat",
+    "Gamma",
     "Gaussian",
     "HalfCauchy",
     "HalfNormal",
+    "InverseGamma",
     "LogGaussian",
     "LogUniform",
+    "StudentT",
     "TruncatedGaussian",
     "Uniform",
 ]

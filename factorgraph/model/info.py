@@ -1,7 +1,8 @@
 """The text by which a model shows itself.
 
-First the branches with their classes and numbers of free variables, then the leaves with their priors and values. Equal entries of
-consecutive items of a list are printed once, under ``first - last``. Variables are numbered within the text, so that sharing shows.
+First the branches with their classes and numbers of free variables, then the leaves with their priors and values.
+Equal entries of consecutive items of a list are printed once, under ``first - last``. Variables are numbered within
+the text, so that sharing shows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Variables that carry a distribution of their own.
 
-Every prior takes the arguments listed in its docstring, by position or by keyword, and ``name=``. A prior is a `Variable`: sharing
-the object shares the unknown, two priors with equal limits are two unknowns.
+Every prior takes its arguments by position or by keyword, and ``name=``. A prior is a `Variable`: sharing the object
+shares the unknown; two priors with equal limits are two unknowns.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import inspect
 import math
 import uuid
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,6 +46,9 @@ class Prior(Variable):
 
     arguments: ClassVar[dict[str, Any]] = {}  # name -> default, or REQUIRED
     printed: ClassVar[tuple[str, ...] | None] = None  # arguments shown by `info`; None: all
+    distribution: ClassVar[families.Family | None] = (
+        None  # its parameters are the arguments, where `_family` is not overridden
+    )
 
     def __init_subclass__(cls) -> None:
         parameters = [
@@ -54,7 +58,7 @@ class Prior(Variable):
         parameters.append(inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=None))
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         for argument in cls.arguments:
-            setattr(cls, argument, property(lambda self, argument=argument: self._arguments[argument]))
+            setattr(cls, argument, property(_reader(argument)))
 
     def __init__(self, *args: float, name: str | None = None, **kwargs: float):
         super().__init__(name)
@@ -112,7 +116,9 @@ class Prior(Variable):
 
     @classmethod
     def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        raise PriorError(f"{cls.__name__} is no distribution; use one of its subclasses, such as UniformPrior.")
+        if cls.distribution is None:
+            raise PriorError(f"{cls.__name__} is no distribution; use one of its subclasses, such as UniformPrior.")
+        return cls.distribution, tuple(arguments.values())
 
     def renewed(self, name: str | None = None) -> Prior:
         """A new unknown with the same distribution."""
@@ -142,6 +148,10 @@ class Prior(Variable):
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in named.items())})"
 
 
+def _reader(argument: str) -> Callable[[Prior], float]:
+    return lambda prior: prior._arguments[argument]
+
+
 def _mend(value: Any) -> str:
     if isinstance(value, Expression):
         return " A prior whose parameters are unknown is a HierarchicalFactor."
@@ -156,20 +166,14 @@ class UniformPrior(Prior):
     """Constant density between ``lower_limit`` and ``upper_limit``."""
 
     arguments: ClassVar = {"lower_limit": REQUIRED, "upper_limit": REQUIRED}
-
-    @classmethod
-    def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        return families.Uniform(), tuple(arguments.values())
+    distribution: ClassVar = families.Uniform()
 
 
 class LogUniformPrior(Prior):
     """Constant density of the logarithm between two positive limits."""
 
     arguments: ClassVar = {"lower_limit": REQUIRED, "upper_limit": REQUIRED}
-
-    @classmethod
-    def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        return families.LogUniform(), tuple(arguments.values())
+    distribution: ClassVar = families.LogUniform()
 
 
 class TruncatedGaussianPrior(Prior):
@@ -196,44 +200,70 @@ class LogGaussianPrior(Prior):
     """log(value) ~ N(mean, sigma): both are those of the natural logarithm."""
 
     arguments: ClassVar = {"mean": REQUIRED, "sigma": REQUIRED}
-
-    @classmethod
-    def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        return families.LogGaussian(), tuple(arguments.values())
+    distribution: ClassVar = families.LogGaussian()
 
 
 class HalfNormalPrior(Prior):
     """|N(0, scale)|."""
 
     arguments: ClassVar = {"scale": REQUIRED}
-
-    @classmethod
-    def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        return families.HalfNormal(), tuple(arguments.values())
+    distribution: ClassVar = families.HalfNormal()
 
 
 class HalfCauchyPrior(Prior):
     """|Cauchy(0, scale)|; ``scale`` is the median."""
 
     arguments: ClassVar = {"scale": REQUIRED}
-
-    @classmethod
-    def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        return families.HalfCauchy(), tuple(arguments.values())
+    distribution: ClassVar = families.HalfCauchy()
 
 
 class CauchyPrior(Prior):
     """Cauchy with median ``loc`` and half width at half maximum ``scale``."""
 
     arguments: ClassVar = {"loc": REQUIRED, "scale": REQUIRED}
+    distribution: ClassVar = families.Cauchy()
 
-    @classmethod
-    def _family(cls, **arguments: Any) -> tuple[families.Family, tuple[Any, ...]]:
-        return families.Cauchy(), tuple(arguments.values())
+
+class StudentTPrior(Prior):
+    """loc + scale * t with ``df`` degrees of freedom; ``scale`` is no standard deviation."""
+
+    arguments: ClassVar = {"df": REQUIRED, "loc": REQUIRED, "scale": REQUIRED}
+    distribution: ClassVar = families.StudentT()
+
+
+class GammaPrior(Prior):
+    """Gamma with mean ``shape * scale`` (``scale`` is one over the rate)."""
+
+    arguments: ClassVar = {"shape": REQUIRED, "scale": REQUIRED}
+    distribution: ClassVar = families.Gamma()
+
+
+class InverseGammaPrior(Prior):
+    """1 / value is gamma distributed with shape ``shape`` and rate ``scale``; the mode is ``scale / (shape + 1)``."""
+
+    arguments: ClassVar = {"shape": REQUIRED, "scale": REQUIRED}
+    distribution: ClassVar = families.InverseGamma()
+
+
+class BetaPrior(Prior):
+    """Beta on (0, 1) with mean ``alpha / (alpha + beta)``."""
+
+    arguments: ClassVar = {"alpha": REQUIRED, "beta": REQUIRED}
+    distribution: ClassVar = families.Beta()
+
+
+class ExponentialPrior(Prior):
+    """Exponential with mean ``scale``."""
+
+    arguments: ClassVar = {"scale": REQUIRED}
+    distribution: ClassVar = families.Exponential()
 
 
 class FlatPrior(Prior):
-    """Density 1 between limits that may be infinite: improper unless both are finite, allowed where the posterior is proper."""
+    """Density 1 between limits that may be infinite: improper unless both are finite, and never normalised.
+
+    Allowed where the posterior is proper; there is then no evidence.
+    """
 
     arguments: ClassVar = {"lower_limit": -math.inf, "upper_limit": math.inf}
 

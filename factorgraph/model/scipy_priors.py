@@ -26,6 +26,13 @@ def _truncated(loc: float, scale: float, a: float, b: float) -> priors.Prior:
     return priors.TruncatedGaussianPrior(loc, scale, loc + scale * a, loc + scale * b)
 
 
+def _beta(loc: float, scale: float, a: float, b: float) -> priors.Prior:
+    _without_shift(loc, "beta")
+    if scale != 1.0:
+        raise PriorError(f"scipy.stats.beta with scale = {scale!r} has no prior here; use scale=1 and multiply.")
+    return priors.BetaPrior(a, b)
+
+
 def _scaled(name: str, make: Callable[..., priors.Prior]) -> Callable[..., priors.Prior]:
     def convert(loc: float, scale: float, *shapes: float) -> priors.Prior:
         _without_shift(loc, name)
@@ -43,6 +50,11 @@ _CONVERSIONS: dict[str, Callable[..., priors.Prior]] = {
     "halfnorm": _scaled("halfnorm", priors.HalfNormalPrior),
     "halfcauchy": _scaled("halfcauchy", priors.HalfCauchyPrior),
     "cauchy": priors.CauchyPrior,
+    "t": lambda loc, scale, df: priors.StudentTPrior(df, loc, scale),
+    "gamma": _scaled("gamma", lambda scale, a: priors.GammaPrior(a, scale)),
+    "invgamma": _scaled("invgamma", lambda scale, a: priors.InverseGammaPrior(a, scale)),
+    "expon": _scaled("expon", priors.ExponentialPrior),
+    "beta": _beta,
 }
 _CONVERSIONS["reciprocal"] = _CONVERSIONS["loguniform"]
 

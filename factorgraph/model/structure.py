@@ -1,7 +1,8 @@
 """The frozen, hashable shape of a model tree: what has to be compiled, apart from the numbers in it.
 
-A tree of Model, Collection, dict, list, tuple, relations, variables, numbers and anything else is split into a `Structure`, its
-variables and its constants. Like trees give equal structures, so that one kernel serves a thousand of them.
+A tree of Model, Collection, dict, list, tuple, relations, variables, numbers and anything else is split into a
+`Structure`, its variables and its constants. Like trees give equal structures, so that one kernel serves a thousand
+of them.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Structure:
         return bool(self.assertions)
 
     def build(self, values: Sequence[Any], constants: Sequence[Any]) -> Any:
-        """The instance at ``values`` (indexable by slot; may be traced) and ``constants`` (as `structure_of` gave them)."""
+        """The instance at ``values``, indexed by slot, and the ``constants`` of `structure_of`; both may be traced."""
         results: list[Any] = []
         for instruction in self.instructions[: self.root + 1]:
             results.append(_execute(instruction, results, values, constants))
@@ -200,7 +201,7 @@ class _Compiler:
     def assertion(self, owner: Node, assertion: Assertion, paths: dict[Variable, tuple[str, ...]]) -> int:
         """Position of the truth of an assertion of ``owner``.
 
-        A variable that has been replaced since (`model.copy()` with a new prior) is followed to what is at its path now.
+        A variable that was replaced since (`model.copy()` with a new prior) is followed to what is at its path now.
         """
 
         def resolve(operand: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the nodes of a model tree have in common: named children, and a hashable recipe that builds an instance from theirs."""
+"""What the nodes of a model tree have in common: named children, and a hashable recipe that builds an instance."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Node(ABC):
 
     @abstractmethod
     def copied(self, memo: dict[int, Any]) -> Node:
-        """A copy of this branch in which the variables are the same objects; ``memo`` maps ids of what is already copied."""
+        """A copy with the same variables; ``memo`` maps the ids of what is already copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def branches_of(node: Any) -> tuple[Builder, list[tuple[str, Any]]] | None:
 
 
 def _operands(relation: Relation) -> list[tuple[str, Any]]:
-    """Operands as numbers that may be traced; a whole exponent stays whole, so that powers of negative numbers are defined."""
+    """Operands as numbers that may be traced; a whole exponent stays whole, for powers of negative numbers."""
     sides = ("left", "right") if len(relation.operands) == 2 else ("operand",)
     named = []
     for side, operand in zip(sides, relation.operands):
@@ -137,7 +137,7 @@ def follow(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def copy_tree(node: Any, memo: dict[int, Any]) -> Any:
-    """A copy in which branches are new and leaves and relations are the same objects; a branch used twice stays one branch."""
+    """New branches with the same leaves and relations; a branch that is used twice stays one branch."""
     if id(node) not in memo:
         memo[id(node)] = _copied(node, memo)
     return memo[id(node)]

@@ -10,8 +10,8 @@ from factorgraph.model.expression import Expression
 class Variable(Expression):
     """An unknown number. Identity is the object: share the object to share the unknown.
 
-    A bare variable has no prior ("unset"): it can be assigned, shared or drawn from a parent, and a graph in which it is still
-    unset is refused.
+    A bare variable has no prior ("unset"): it can be assigned, shared or drawn from a parent, and a graph in which it
+    is still unset is refused.
 
     Parameters
     ----------

@@ -72,9 +72,8 @@ class LogUniform(Family):
         lower, upper = parameters
         if not lower > 0.0:
             raise PriorError(
-                f"LogUniform: lower_limit = {lower!r}; the logarithm needs a lower limit above 0, otherwise the density has no "
-                "finite integral. Give the smallest value that is possible, for instance lower_limit=1e-6, "
-                "or use a UniformPrior."
+                f"LogUniform: lower_limit = {lower!r}; it must be above 0, or the density has no finite integral. "
+                "Give the smallest value that is possible, such as lower_limit=1e-6, or use a UniformPrior."
             )
         check_limits("LogUniform", lower, upper)
         if not math.isfinite(upper):
@@ -106,7 +105,7 @@ class LogUniform(Family):
 
 @dataclass(frozen=True, slots=True)
 class Flat(Family):
-    """Density 1 (log density 0) between limits that may be infinite: improper unless both are finite, and never normalised."""
+    """Density 1 between limits that may be infinite: improper unless both are finite, and never normalised."""
 
     has_lower: bool = False
     has_upper: bool = False
@@ -141,6 +140,6 @@ class Flat(Family):
     def _refuse_if_improper(self) -> None:
         if not (self.has_lower and self.has_upper):
             raise PriorError(
-                "Flat: a flat prior without two finite limits is no probability distribution: it has no quantiles, no random "
-                "values and no unit cube. Give both limits, or use a search that needs only the density."
+                "Flat: without two finite limits it is no probability distribution and has no quantiles, random "
+                "values or unit cube. Give both limits, or use a method that needs only the density."
             )

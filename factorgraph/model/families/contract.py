@@ -1,7 +1,7 @@
 """What every family of priors can do.
 
-A family is stateless: its parameters are arguments, so that one compiled kernel serves a plate of priors. It does not know which
-variable it belongs to, and it has no messages.
+A family is stateless: its parameters are arguments, so that one compiled kernel serves a plate of priors. It does not
+know which variable it belongs to, and it has no messages.
 """
 
 from __future__ import annotations

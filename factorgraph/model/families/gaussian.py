@@ -18,10 +18,12 @@ from factorgraph.model.families.contract import (
 )
 from factorgraph.model.families.normal_tail import (
     implicit_inverse,
+    log_narrow_interval,
     log_normal_cdf,
     log_normal_density,
     log_normal_interval,
     normal_from_log_tails,
+    repeat,
 )
 from messages.array_namespace import Array, namespace
 
@@ -52,7 +54,7 @@ class Gaussian(Family):
 
 @dataclass(frozen=True, slots=True)
 class TruncatedGaussian(Family):
-    """N(mean, sigma) restricted to [lower_limit, upper_limit] and normalised there; mean and sigma are those before truncation.
+    """N(mean, sigma) between two limits and normalised there; mean and sigma are those before truncation.
 
     An absent limit (``has_lower`` or ``has_upper`` False) is passed as -inf or inf, and its value is not looked at.
     """
@@ -106,7 +108,7 @@ class TruncatedGaussian(Family):
         return normal_from_log_tails(log_below - log_mass, log_above - log_mass)
 
     def from_normal(self, x: Array, *parameters: Array) -> Array:
-        return implicit_inverse(self.to_normal, partial(_solve_truncated, self))(x, *parameters)
+        return implicit_inverse(self.to_normal, partial(_solve_truncated, self), self.log_density)(x, *parameters)
 
     def _log_mass(self, mean: Array, sigma: Array, lower: Array, upper: Array) -> Array:
         """log of the untruncated probability of the support."""
@@ -118,7 +120,7 @@ class TruncatedGaussian(Family):
 
 
 def _solve_truncated(family: TruncatedGaussian, x: Array, *parameters: Array) -> Array:
-    """Quantile of the truncated normal: mirrored so that it lies in the lower half, then found from the nearer limit."""
+    """Quantile of the truncated normal, mirrored into the lower half, and found from the limit if near."""
     mean, sigma = parameters[:2]
     lower, upper = family.support(*parameters)
     xp = namespace(x, *parameters)
@@ -128,28 +130,31 @@ def _solve_truncated(family: TruncatedGaussian, x: Array, *parameters: Array) ->
     a, b = (lower - mean) / sigma, (upper - mean) / sigma
     a, b = xp.where(below, a, -b), xp.where(below, b, -a)
     with np.errstate(all="ignore"):
-        log_low, log_high = log_normal_cdf(tail), log_normal_cdf(-tail)
+        log_cdf = log_normal_cdf(xp.stack(xp.broadcast_arrays(tail, -tail, a, b, -a, -b)))
         z = normal_from_log_tails(
-            xp.logaddexp(log_normal_cdf(a) + log_high, log_normal_cdf(b) + log_low),
-            xp.logaddexp(log_normal_cdf(-a) + log_high, log_normal_cdf(-b) + log_low),
+            xp.logaddexp(log_cdf[2] + log_cdf[1], log_cdf[3] + log_cdf[0]),
+            xp.logaddexp(log_cdf[4] + log_cdf[1], log_cdf[5] + log_cdf[0]),
         )
         finite_a = xp.where(xp.isfinite(a), a, 0.0)
-        distance = _distance_from_limit(finite_a, log_normal_interval(a, b, b - a) + log_low)
+        log_mass = family._log_mass(mean, sigma, lower, upper)
+        distance = _distance_from_limit(finite_a, log_mass + log_cdf[0])
         near = xp.isfinite(a) & (distance * (1.0 + xp.abs(finite_a)) < 0.3)
         value = xp.where(near, xp.where(below, lower, upper) + side * sigma * distance, mean + side * sigma * z)
     return xp.clip(xp.where(xp.isfinite(x), value, xp.where(below, lower, upper)), lower, upper)
 
 
 def _distance_from_limit(a: Array, log_mass: Array) -> Array:
-    """d with log(Phi(a + d) - Phi(a)) = ``log_mass``, accurate relative to d; meaningful where d (1 + |a|) is small."""
+    """d with log(Phi(a + d) - Phi(a)) = ``log_mass``, accurate relative to d; meant for d (1 + |a|) < 0.3."""
     xp = namespace(a, log_mass)
-    log_distance = xp.minimum(log_mass - log_normal_density(a), -xp.log1p(xp.abs(a)))
-    for _ in range(5):
+    largest = -xp.log1p(xp.abs(a)) - 0.7
+
+    def newton(log_distance: Array) -> Array:
         distance = xp.exp(log_distance)
-        error = log_normal_interval(a, a + distance, distance) - log_mass
-        step = error * xp.exp(log_mass + error - log_normal_density(a + distance)) / distance
-        log_distance = log_distance - xp.clip(step, -1.0, 1.0)
-    return xp.exp(log_distance)
+        value = log_narrow_interval(a + 0.5 * distance, distance)
+        step = (value - log_mass) * xp.exp(value - log_normal_density(a + distance) - log_distance)
+        return xp.minimum(log_distance - xp.clip(step, -1.0, 1.0), largest)
+
+    return xp.exp(repeat(newton, xp.minimum(log_mass - log_normal_density(a), largest), 5))
 
 
 @dataclass(frozen=True, slots=True)

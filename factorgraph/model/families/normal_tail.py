@@ -1,9 +1,10 @@
-"""Normal probabilities and quantiles on the log scale, exact far into both tails and differentiable to any order in JAX."""
+"""Normal probabilities and quantiles on the log scale: exact in both tails, differentiable to any order in JAX."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from factorgraph.model.families.contract import LOG_2PI
 from messages.array_namespace import Array, namespace, ndtri
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(10)
-_ASYMPTOTIC = -20.0  # below it log Phi is computed from its asymptotic series, ten terms: 1e-15
+_ASYMPTOTIC = -20.0  # below it log Phi is computed from its asymptotic series in 1 / x^2, ten terms: 1e-15
+_SERIES = [float((-1) ** k * scipy.special.factorial2(2 * k - 1)) for k in range(10, 0, -1)] + [1.0]
 _NARROW = 0.5  # intervals with width * (|middle| + width) below this are integrated by Gauss-Legendre: 1e-16
 
 
@@ -30,16 +32,11 @@ def log_normal_cdf(x: Array) -> Array:
 
 @jax.custom_jvp
 def _log_cdf_jax(x: Array) -> Array:
-    near = jnp.maximum(x, _ASYMPTOTIC)
-    lower = jnp.log(0.5 * jax.lax.erfc(-near * 0.5**0.5))
-    upper = jnp.log1p(-0.5 * jax.lax.erfc(jnp.maximum(near, 0.0) * 0.5**0.5))
+    tail = 0.5 * jax.lax.erfc(jnp.minimum(jnp.abs(x), -_ASYMPTOTIC) * 0.5**0.5)  # Phi(-|x|)
+    near = jnp.where(x > 0.0, jnp.log1p(-tail), jnp.log(tail))
     far = jnp.minimum(x, _ASYMPTOTIC)
-    series, term = jnp.ones_like(far), jnp.ones_like(far)
-    for k in range(1, 11):
-        term = -term * (2 * k - 1) / (far * far)
-        series = series + term
-    tail = log_normal_density(far) - jnp.log(-far) + jnp.log(series)
-    return jnp.where(x < _ASYMPTOTIC, tail, jnp.where(x > 0.0, upper, lower))
+    series = jnp.polyval(jnp.asarray(_SERIES, dtype=far.dtype), 1.0 / (far * far))
+    return jnp.where(x < _ASYMPTOTIC, log_normal_density(far) - jnp.log(-far) + jnp.log(series), near)
 
 
 @_log_cdf_jax.defjvp
@@ -61,13 +58,18 @@ def normal_from_log_cdf(log_probability: Array) -> Array:
 @jax.custom_jvp
 def _from_log_cdf_jax(log_probability: Array) -> Array:
     near = jnp.maximum(log_probability, -300.0)
-    x_near = jnp.where(near < -0.5, ndtri(jnp.exp(near)), -ndtri(-jnp.expm1(near)))
+    is_lower = near < -0.5
+    quantile = ndtri(jnp.where(is_lower, jnp.exp(near), -jnp.expm1(near)))
     far = jnp.clip(log_probability, -1e300, -300.0)
-    x_far = -jnp.sqrt(-2.0 * far - LOG_2PI - jnp.log(-2.0 * far))
-    for _ in range(3):
-        value = _log_cdf_jax(x_far)
-        x_far = x_far - (value - far) * jnp.exp(value - log_normal_density(x_far))
-    x = jnp.where(log_probability < -300.0, x_far, x_near)
+
+    def newton(_, x):
+        value = _log_cdf_jax(x)
+        return x - (value - far) * jnp.exp(value - log_normal_density(x))
+
+    start = -jnp.sqrt(-2.0 * far - LOG_2PI - jnp.log(-2.0 * far))
+    x = jnp.where(
+        log_probability < -300.0, jax.lax.fori_loop(0, 3, newton, start), jnp.where(is_lower, quantile, -quantile)
+    )
     return jnp.where(log_probability == -jnp.inf, -jnp.inf, x)
 
 
@@ -91,53 +93,87 @@ def normal_from_log_tails(log_lower: Array, log_upper: Array) -> Array:
 def log_normal_interval(a: Array, b: Array, width: Array) -> Array:
     """log(Phi(b) - Phi(a)) for a <= b without cancellation.
 
-    ``width`` = b - a is passed as well: where it is small it must be known better than the difference of rounded limits.
-    Infinite limits are allowed; -inf where the width is not positive.
+    ``width`` = b - a is passed as well: where it is small it must be known better than the difference of rounded
+    limits. Infinite limits are allowed; -inf where the width is not positive.
     """
     xp = namespace(a, b, width)
-    wide_limits = xp.where(a > -b, -b, a), xp.where(a > -b, -a, b)  # mirrored into the lower tail
     finite = xp.isfinite(a) & xp.isfinite(width)
     middle = xp.where(finite, a, 0.0) + 0.5 * xp.where(finite, width, 1.0)
     narrow = finite & (width * (xp.abs(middle) + width) < _NARROW)
-    log_a, log_b = (
-        log_normal_cdf(xp.where(narrow, -1.0, wide_limits[0])),
-        log_normal_cdf(xp.where(narrow, 0.0, wide_limits[1])),
-    )
-    wide = log_b + xp.log(-xp.expm1(xp.minimum(log_a - log_b, -1e-300)))
-    half = xp.where(narrow & (width > 0.0), 0.5 * width, 1e-3)
-    middle = xp.where(narrow, middle, 0.0)
-    integral = sum(w * xp.exp(-half * n * (middle + 0.5 * half * n)) for n, w in zip(_NODES, _WEIGHTS))
-    inside = log_normal_density(middle) + xp.log(half) + xp.log(integral)
+    mirrored = a > -b  # then the interval is moved into the lower tail
+    low, high = xp.where(mirrored, -b, a), xp.where(mirrored, -a, b)
+    limits = log_normal_cdf(xp.stack([xp.where(narrow, -1.0, low), xp.where(narrow, 0.0, high)]))
+    wide = limits[1] + xp.log(-xp.expm1(xp.minimum(limits[0] - limits[1], -1e-300)))
+    inside = log_narrow_interval(xp.where(narrow, middle, 0.0), xp.where(narrow & (width > 0.0), width, 1e-3))
     return xp.where(width > 0.0, xp.where(narrow, inside, wide), -xp.inf)
 
 
-def implicit_inverse(forward: Callable[..., Array], solve: Callable[..., Array]) -> Callable[..., Array]:
-    """``solve(x, *parameters)`` with the derivatives that follow from ``forward(solve(x, *p), *p) = x``.
+def log_narrow_interval(middle: Array, width: Array) -> Array:
+    """log of the probability of an interval with width * (|middle| + width) < 1/2, by Gauss-Legendre quadrature."""
+    xp = namespace(middle, width)
+    half = xp.asarray(0.5 * width)
+    offset = half[..., None] * _NODES
+    integral = (_WEIGHTS * xp.exp(-offset * (xp.asarray(middle)[..., None] + 0.5 * offset))).sum(-1)
+    return log_normal_density(middle) + xp.log(half) + xp.log(integral)
 
-    Derivatives of every order are exact, however ``solve`` iterates. NumPy arguments go to ``solve`` as they are.
+
+def repeat(step: Callable[[Array], Array], start: Array, num_steps: int) -> Array:
+    """``step`` applied ``num_steps`` times; in JAX a loop, which keeps what is compiled small."""
+    if namespace(start) is jnp:
+        return jax.lax.fori_loop(0, num_steps, lambda _, x: step(x), start)
+    for _ in range(num_steps):
+        start = step(start)
+    return start
+
+
+def is_zero(tangent: Any) -> bool:
+    """Is nothing differentiated in this argument?"""
+    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
+
+
+def implicit_inverse(
+    forward: Callable[..., Array], solve: Callable[..., Array], log_density: Callable[..., Array]
+) -> Callable[..., Array]:
+    """``solve(x, *parameters)`` = F^-1(Phi(x)) with derivatives from Phi(x) = F(value), exact in every order.
+
+    The derivative in x is phi(x) / density(value), that in a parameter moves the value so that ``forward`` stays at x.
+    NumPy arguments go to ``solve`` as they are.
 
     Parameters
     ----------
     forward
-        Elementwise and increasing in its first argument; differentiable by JAX.
+        ``(value, *parameters)`` -> x; elementwise, differentiable by JAX in the parameters.
     solve
         Its inverse in the first argument.
+    log_density
+        ``(value, *parameters)`` -> log density of the value.
     """
 
     @jax.custom_jvp
     def inverse(x, *parameters):
         return solve(x, *parameters)
 
-    @inverse.defjvp
     def inverse_jvp(primals, tangents):
         x, *parameters = primals
         value = inverse(x, *parameters)
-        if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-            return value, tangents[0]
-        _, slope = jax.jvp(lambda v: forward(v, *parameters), (value,), (jnp.ones_like(value),))
-        _, shift = jax.jvp(lambda *p: forward(value, *p), tuple(parameters), tuple(tangents[1:]))
-        usable = jnp.isfinite(slope) & (slope > 0.0)
-        return value, jnp.where(usable, (tangents[0] - shift) / jnp.where(usable, slope, 1.0), 0.0)
+        change = 0.0 if is_zero(tangents[0]) else tangents[0]
+        moving = [index for index, tangent in enumerate(tangents[1:]) if not is_zero(tangent)]
+        if moving:
+
+            def at(*moved):
+                arguments = dict(enumerate(parameters)) | dict(zip(moving, moved))
+                return forward(value, *arguments.values())
+
+            primal, tangent = (
+                tuple(parameters[index] for index in moving),
+                tuple(tangents[1 + index] for index in moving),
+            )
+            change = change - jax.jvp(at, primal, tangent)[1]
+        log_slope = log_normal_density(x) - log_density(value, *parameters)
+        usable = jnp.isfinite(log_slope)
+        return value, jnp.where(usable, change * jnp.exp(jnp.where(usable, log_slope, 0.0)), 0.0)
+
+    inverse.defjvp(inverse_jvp, symbolic_zeros=True)
 
     @wraps(solve)
     def dispatch(x, *parameters):
