@@ -99,13 +99,9 @@ def shape_from_log_gap(gap: Array) -> Array:
     xp = namespace(gap)
     gap = xp.where(gap > 0.0, gap, xp.nan)
     shape = (3.0 - gap + xp.sqrt((gap - 3.0) ** 2 + 24.0 * gap)) / (12.0 * gap)
-
-    def step(_, shape: Array) -> Array:
+    for _ in range(_NEWTON_STEPS):
         excess = xp.log(shape) - digamma(shape) - gap
-        return 1.0 / (1.0 / shape + excess / (shape - shape**2 * trigamma(shape)))
-
-    for index in range(_NEWTON_STEPS):
-        shape = step(index, shape)
+        shape = 1.0 / (1.0 / shape + excess / (shape - shape**2 * trigamma(shape)))
     return shape
 
 

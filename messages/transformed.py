@@ -33,8 +33,8 @@ class Transformed(Message):
     base: Message
     bijector: Bijector
 
-    @property
-    def natural_parameters(self) -> Array:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def natural_parameters(self) -> Array:
         """Those of the base message."""
         return self.base.natural_parameters
 

@@ -78,7 +78,10 @@ class TruncatedNormal(Message):
 
     @property
     def expectation_parameters(self) -> Array:
-        return stack_columns(self.mean, -0.5 * (self.variance + self.mean**2))
+        rule = integrate(self.natural_parameters, self.lower, self.upper)
+        mean, variance = _moments(rule)
+        mean = rule.origin + mean
+        return stack_columns(mean, -0.5 * (variance + mean**2))
 
     def natural_from_expectation(self, expectation: Array) -> Array:
         mean = expectation[..., 0]

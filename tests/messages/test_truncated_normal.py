@@ -79,7 +79,7 @@ def test_proper_exactly_where_the_integral_is_finite():
 
 
 def test_moments_that_no_member_has_are_nan():
-    """Above one limit the standard deviation is less than the mean's distance from it; between two it is bounded too."""
+    """Above one limit the standard deviation is less than the mean's distance from it; between two it is bounded."""
     natural = natural_from_moments(
         np.array([1.0, 1.0, 0.5]), np.array([0.99, 1.2, 0.3]), np.zeros(3), np.array([np.inf, np.inf, 1.0])
     )
