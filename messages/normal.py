@@ -1,7 +1,7 @@
 """The normal message: natural parameters (h, precision), statistics (x, -x^2/2).
 
-With h = precision * mean, natural . T = h x - precision x^2 / 2: the one-dimensional `MultivariateNormal`. Where the mean
-is k standard deviations from zero, a log density is a difference of terms of size k^2 / 2 and rounded accordingly.
+With h = precision * mean, natural . T = h x - precision x^2 / 2: the one-dimensional `MultivariateNormal`. Where the
+mean is k standard deviations from zero, a log density is a difference of terms of size k^2 / 2 and rounded accordingly.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Transformed(Message):
     base: Message
     bijector: Bijector
 
-    @property  # type: ignore[override]
-    def natural_parameters(self) -> Array:
+    @property
+    def natural_parameters(self) -> Array:  # type: ignore[override]
         """Those of the base message."""
         return self.base.natural_parameters
 
@@ -42,7 +42,7 @@ class Transformed(Message):
         return Transformed(self.base.with_natural(natural), self.bijector)
 
     @property
-    def event_ndim(self) -> int:
+    def event_ndim(self) -> int:  # type: ignore[override]
         return self.base.event_ndim
 
     @property
