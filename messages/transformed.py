@@ -34,7 +34,7 @@ class Transformed(Message):
     bijector: Bijector
 
     @property
-    def natural_parameters(self) -> Array:  # type: ignore[override]
+    def natural_parameters(self) -> Array:
         """Those of the base message."""
         return self.base.natural_parameters
 
