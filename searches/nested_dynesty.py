@@ -48,13 +48,17 @@ class DynestyStatic(Search):
         **settings: Any,
     ) -> None:
         settings |= {"nlive": nlive, "sample": sample, "dlogz": dlogz, "print_progress": print_progress}
-        self.settings = _checked("DynestyStatic", "NestedSampler", settings)
+        self._settings = _checked("DynestyStatic", "NestedSampler", settings)
 
     def run(self, target: Target, *, seed: int) -> Samples:
-        return _run("NestedSampler", self.settings, target, seed)
+        return _run("NestedSampler", self._settings, target, seed)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return MappingProxyType(self._settings)
 
     def __repr__(self) -> str:
-        return f"DynestyStatic({_listed(self.settings)})"
+        return f"DynestyStatic({_listed(self._settings)})"
 
 
 class DynestyDynamic(Search):
@@ -74,20 +78,24 @@ class DynestyDynamic(Search):
         self, *, nlive: int = 500, sample: str = "auto", print_progress: bool = False, **settings: Any
     ) -> None:
         settings |= {"nlive": nlive, "sample": sample, "print_progress": print_progress}
-        self.settings = _checked("DynestyDynamic", "DynamicNestedSampler", settings)
+        self._settings = _checked("DynestyDynamic", "DynamicNestedSampler", settings)
 
     def run(self, target: Target, *, seed: int) -> Samples:
-        return _run("DynamicNestedSampler", self.settings, target, seed)
+        return _run("DynamicNestedSampler", self._settings, target, seed)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return MappingProxyType(self._settings)
 
     def __repr__(self) -> str:
-        return f"DynestyDynamic({_listed(self.settings)})"
+        return f"DynestyDynamic({_listed(self._settings)})"
 
 
-def _checked(search: str, sampler: str, settings: dict[str, Any]) -> Mapping[str, Any]:
+def _checked(search: str, sampler: str, settings: dict[str, Any]) -> dict[str, Any]:
     for_sampler, for_run = _keywords(sampler)
     check_settings(search, settings, for_sampler | for_run)
     check_positive(search, nlive=settings["nlive"], dlogz=settings.get("dlogz"))
-    return MappingProxyType(settings)
+    return settings
 
 
 def _keywords(sampler: str) -> list[frozenset[str]]:
@@ -126,7 +134,7 @@ def _run(sampler: str, settings: Mapping[str, Any], target: Target, seed: int) -
         guard=guard,
         log_evidence=float(results.logz[-1]),
         log_evidence_error=float(results.logzerr[-1]),
-        num_calls=int(np.sum(results.ncall)),
+        num_calls=max(guard.num_calls, int(np.sum(results.ncall))),
         diagnostics={
             "status": _status(settings, results),
             "num_iterations": int(results.niter),

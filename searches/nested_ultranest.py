@@ -48,27 +48,31 @@ class UltraNest(Search):
         for_sampler, for_run = _keywords()
         check_settings("UltraNest", settings, for_sampler | for_run)
         check_positive("UltraNest", min_num_live_points=min_num_live_points)
-        self.settings: Mapping[str, Any] = MappingProxyType(settings)
+        self._settings = settings
 
     def run(self, target: Target, *, seed: int) -> Samples:
         require(target, "UltraNest", proper_prior=True)
         for_sampler, for_run = _keywords()
         guard = target.guard()
-        explore = {"viz_callback": "auto" if self.settings["show_status"] else False, **pick(self.settings, for_run)}
-        with _ONE_AT_A_TIME, _seeded(seed), _quiet(not self.settings["show_status"]):
+        explore = {"viz_callback": "auto" if self._settings["show_status"] else False, **pick(self._settings, for_run)}
+        with _ONE_AT_A_TIME, _seeded(seed), _quiet(not self._settings["show_status"]):
             sampler = importlib.import_module("ultranest").ReactiveNestedSampler(
                 list(target.names),
                 _Batch(target, guard),
                 from_unit_cube,
                 vectorized=True,
-                **pick(self.settings, for_sampler),
+                **pick(self._settings, for_sampler),
             )
             result = sampler.run(**explore)
         guard.finish()
-        return _samples(target, guard, result, self.settings)
+        return _samples(target, guard, result, self._settings)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return MappingProxyType(self._settings)
 
     def __repr__(self) -> str:
-        return f"UltraNest({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+        return f"UltraNest({', '.join(f'{name}={value!r}' for name, value in self._settings.items())})"
 
 
 class _Batch:

@@ -8,6 +8,7 @@ be jitted, and vmapped over keys and data (a plate of datasets); `SMC` is the se
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import splitmix
-from .errors import LikelihoodFailedError
+from .errors import LikelihoodFailedError, SearchWarning
 from .samples import Samples
 from .search import Search, check_positive, collect, require, search_settings
 from .smc_moves import Points, correlations, hamiltonian_move, random_walk_move, tempered_gain
@@ -110,7 +111,8 @@ def tempered_smc(
     num_leapfrog: int = 0,
     ess_fraction: float = 0.5,
 ) -> SmcRun:
-    """Sample ``exp(log_likelihood + log_prior)`` along the path start^(1-t) target^t, t from 0 to 1.
+    """Sample ``exp(log_likelihood + log_prior)`` along the path start^(1-t) target^t, t from 0 to 1. Call it inside
+    ``jax.enable_x64(True)``.
 
     Parameters
     ----------
@@ -118,7 +120,9 @@ def tempered_smc(
     log_likelihood, log_prior : (x (P,), data) -> scalar; nan and +inf count as -inf.
     start_mean, start_cholesky : (P,), (P, P), the normal from which the particles start: the prior N(0, I), or an
         approximation of the posterior (then few stages are needed).
-    num_moves : Metropolis moves a stage.
+    num_moves : most Metropolis moves a stage; it ends when no coordinate, nor the gain, is correlated above 0.1 with
+    its
+        value before the moves.
     num_leapfrog : 0 for a random walk preconditioned by the particles; n > 0 for Hamiltonian moves of n gradient steps
         (1 is the Metropolis-adjusted Langevin algorithm).
     ess_fraction : the effective sample size that a temperature step leaves, as a fraction of the particles.
@@ -300,7 +304,9 @@ class SMC(Search):
     Parameters
     ----------
     num_particles : and equally weighted draws returned.
-    num_moves : moves a stage; unset: 10 + 4 P for a random walk, 5 with gradients.
+    num_moves : most moves a stage, fewer when the particles forget sooner where they were; unset: 50 + 10 P for a
+    random
+        walk, 20 with gradients.
     max_stages : temperature steps before the run stops with the status `max_steps_reached`.
     gradient : Hamiltonian moves instead of a random walk; better above about ten parameters.
     num_leapfrog : gradient steps a Hamiltonian move.
@@ -369,8 +375,11 @@ def _check(run: SmcRun, num_calls: int) -> None:
             f"The log likelihood is not finite at any of the {len(run.log_weight)} points drawn from the prior "
             f"({int(run.num_bad)} are nan or +inf): narrow the priors, or mend the likelihood."
         )
+    told = f"The log likelihood was nan or +inf at {int(run.num_bad)} of {num_calls} points"
     if run.num_bad > 0.5 * num_calls:
         raise LikelihoodFailedError(
-            f"The log likelihood was nan or +inf at {int(run.num_bad)} of {num_calls} points, too many for the answer "
-            "to mean anything: let it return -inf where a model is impossible, or narrow the priors."
+            f"{told}, too many for the answer to mean anything: "
+            "let it return -inf where a model is impossible, or narrow the priors."
         )
+    if run.num_bad > 1e-3 * num_calls:
+        warnings.warn(f"{told}; they were counted as impossible.", SearchWarning, stacklevel=3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -83,9 +83,10 @@ class Target:
 
     def guard(self, **settings: Any) -> Guard:
         """A fresh `Guard` of this target's likelihood (its settings are those of `Guard`), for one run."""
-        with jax.enable_x64(True):
-            data = jax.device_put(self.data) if self.is_jax else self.data  # once, not at every call
-        function = partial(_on_device if self.is_jax else _on_host, self.log_likelihood, data)
+        if self.is_jax:
+            function = partial(_on_device, self.log_likelihood, self._device_data)
+        else:
+            function = partial(_on_host, self.log_likelihood, self.data)
         return Guard(function, names=self.names, to_parameters=self.to_parameters, **settings)
 
     def log_likelihoods(self, x: np.ndarray, guard: Guard | None = None) -> np.ndarray:
@@ -112,10 +113,15 @@ class Target:
         """Unnormalised log posterior densities at ``x`` (n, P), (n,)."""
         return self.log_likelihoods(x, guard) + self.log_priors(x)
 
+    @cached_property
+    def _device_data(self) -> Any:
+        with jax.enable_x64(True):
+            return jax.device_put(self.data)
+
     def _batched(self, log_density: LogDensity, x: np.ndarray) -> np.ndarray:
         blocks = [x[i : i + _LARGEST_BATCH] for i in range(0, len(x), _LARGEST_BATCH)]
         with jax.enable_x64(True):
-            parts = [np.asarray(_log_densities(log_density, _padded(b), self.data))[: len(b)] for b in blocks]
+            parts = [np.asarray(_log_densities(log_density, _padded(b), self._device_data))[: len(b)] for b in blocks]
         return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -128,12 +134,10 @@ def checked_log_density(log_density: LogDensity, x: Array, data: Any) -> Array:
     """
     value = log_density(x, data)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    scalar = isinstance(value, float | int) or (
-        shape == () and dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-    )
-    if not scalar:
+    real = dtype is not None and (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
+    if not (isinstance(value, float | int) or (shape == () and real)):
         raise LikelihoodTypeError(not_a_scalar_message(type(value).__name__, shape, dtype))
-    return jnp.asarray(value)
+    return jnp.asarray(value, dtype=float)
 
 
 def _on_device(log_density: LogDensity, data: Any, x: np.ndarray) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from contextlib import nullcontext
 from functools import cache
 
 import jax
@@ -18,6 +20,7 @@ from searches import (
     LikelihoodFailedError,
     LikelihoodTypeError,
     Samples,
+    SearchWarning,
     SettingError,
     Status,
     Target,
@@ -153,10 +156,11 @@ def check_cut(samples: Samples) -> None:
 
 
 @each_search
-@pytest.mark.filterwarnings("ignore::searches.errors.SearchWarning")
 @pytest.mark.parametrize("value", [-np.inf, np.nan, np.inf], ids=str)
 def test_impossible_models_on_jax(name, value):
-    samples = SEARCHES[name].run(Target(names=("a", "b"), log_likelihood=cut, data=value), seed=1)
+    target = Target(names=("a", "b"), log_likelihood=cut, data=value)
+    with nullcontext() if value == -np.inf else pytest.warns(SearchWarning, match="counted as impossible"):
+        samples = SEARCHES[name].run(target, seed=1)
     check_cut(samples)
     assert (samples.diagnostics["num_bad"] > 0) == (value != -np.inf)
 
@@ -194,6 +198,13 @@ def test_a_likelihood_that_is_always_nan(name):
 def test_a_likelihood_that_is_not_scalar(name):
     with pytest.raises(LikelihoodTypeError, match=r"shape \(2,\)"):
         SEARCHES[name].run(Target(names=("a", "b"), log_likelihood=lambda x, data: x), seed=1)
+
+
+@each_search
+def test_searches_and_samples_travel_to_a_worker(name):
+    assert repr(pickle.loads(pickle.dumps(SEARCHES[name]))) == repr(SEARCHES[name])
+    samples = pickle.loads(pickle.dumps(run(name, True)))
+    np.testing.assert_array_equal(samples.x, run(name, True).x)
 
 
 @each_search

@@ -75,6 +75,11 @@ def test_unit_cube_is_finite_at_its_edges():
     np.testing.assert_allclose(norm.cdf(from_unit_cube(u)), u, atol=1e-12)
 
 
+def test_integers_are_real_numbers_too():
+    target = Target(names=("a",), log_likelihood=lambda x, data: -jnp.sum(data), data=np.array([1, 2]))
+    assert np.array_equal(target.log_likelihoods(np.zeros((2, 1))), [-3.0, -3.0])
+
+
 def test_names_must_differ_and_densities_be_hashable():
     with pytest.raises(TargetError, match="occur twice: a"):
         Target(names=("a", "b", "a"), log_likelihood=log_likelihood)
