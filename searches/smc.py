@@ -121,8 +121,7 @@ def tempered_smc(
     start_mean, start_cholesky : (P,), (P, P), the normal from which the particles start: the prior N(0, I), or an
         approximation of the posterior (then few stages are needed).
     num_moves : most Metropolis moves a stage; it ends when no coordinate, nor the gain, is correlated above 0.1 with
-    its
-        value before the moves.
+        its value before the moves.
     num_leapfrog : 0 for a random walk preconditioned by the particles; n > 0 for Hamiltonian moves of n gradient steps
         (1 is the Metropolis-adjusted Langevin algorithm).
     ess_fraction : the effective sample size that a temperature step leaves, as a fraction of the particles.
@@ -305,8 +304,7 @@ class SMC(Search):
     ----------
     num_particles : and equally weighted draws returned.
     num_moves : most moves a stage, fewer when the particles forget sooner where they were; unset: 50 + 10 P for a
-    random
-        walk, 20 with gradients.
+        random walk, 20 with gradients.
     max_stages : temperature steps before the run stops with the status `max_steps_reached`.
     gradient : Hamiltonian moves instead of a random walk; better above about ten parameters.
     num_leapfrog : gradient steps a Hamiltonian move.
