@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from messages.array_namespace import namespace
 from searches import mixture as mixtures
 from searches.mixture import Mixture
 
@@ -22,7 +23,8 @@ Array = Any
 
 DEFENSIVE_FRACTION = 0.25
 _SMALLEST_ESS_FRACTION = 0.15
-_BISECTIONS = 24
+_BISECTIONS = 10
+_SMALLEST_LOG_EXPONENT = -46.0
 _GOLDEN = 0.6180339887498949
 
 
@@ -75,6 +77,27 @@ def adapt(
     return Adaptation(fitted, temperature, fraction, stage)
 
 
+def adapt_on_host(
+    log_likelihood: Callable[[np.ndarray], np.ndarray],
+    reference: Mixture,
+    uniform: np.ndarray,
+    *,
+    num_components: int,
+    max_stages: int,
+) -> Adaptation:
+    """`adapt` for a likelihood that JAX cannot trace: the same stages, in NumPy."""
+    points = mixtures.draws(reference, uniform)
+    fitted, temperature, fraction = absorb(points, log_likelihood(points), np.zeros(len(points)), num_components)
+    stage, polished = 1, 0
+    while stage < max_stages and (temperature < 1.0 or polished < 1):
+        polished += int(temperature >= 1.0)
+        points, log_proposal = propose(reference, fitted, uniform, stage)
+        log_weight = mixtures.log_density(reference, points) - log_proposal
+        fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components)
+        stage += 1
+    return Adaptation(fitted, temperature, fraction, stage)
+
+
 def propose(reference: Mixture, fitted: Mixture, uniform: Array, stage: Array) -> tuple[Array, Array]:
     """Points (n, d) of the proposal and their log density (n,)."""
     proposal = proposal_of(reference, fitted)
@@ -85,7 +108,7 @@ def propose(reference: Mixture, fitted: Mixture, uniform: Array, stage: Array) -
 def absorb(
     points: Array, log_likelihood: Array, log_weight: Array, num_components: int
 ) -> tuple[Mixture, Array, Array]:
-    """Fit a mixture to weighted points at the highest temperature exponent they support; traced.
+    """Fit a mixture to weighted points at the highest exponent of the likelihood that they support. Namespace-agnostic.
 
     Parameters
     ----------
@@ -97,8 +120,9 @@ def absorb(
     -------
     mixture, exponent in [0, 1], effective sample size / n at exponent one.
     """
-    log_likelihood = jnp.where(jnp.isfinite(log_likelihood), log_likelihood, -jnp.inf)
-    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+    xp = namespace(points, log_likelihood)
+    log_likelihood = xp.where(xp.isfinite(log_likelihood), log_likelihood, -xp.inf)
+    log_weight = xp.where(xp.isfinite(log_weight), log_weight, -xp.inf)
     exponent = _temperature(log_likelihood, log_weight)
     weights = _normalised(_tempered(log_likelihood, log_weight, exponent))
     fraction = _ess_fraction(_normalised(log_likelihood + log_weight))
@@ -106,33 +130,35 @@ def absorb(
 
 
 def _tempered(log_likelihood: Array, log_weight: Array, exponent: Array) -> Array:
-    return jnp.where(log_likelihood == -jnp.inf, -jnp.inf, exponent * log_likelihood) + log_weight
+    xp = namespace(log_likelihood, log_weight)
+    possible = log_likelihood > -xp.inf
+    return xp.where(possible, exponent * xp.where(possible, log_likelihood, 0.0) + log_weight, -xp.inf)
 
 
 def _temperature(log_likelihood: Array, log_weight: Array) -> Array:
-    """The largest exponent that keeps the effective sample size, by bisection on its logarithm."""
+    """The largest exponent that keeps the effective sample size, by sections of its logarithm."""
+    xp = namespace(log_likelihood, log_weight)
 
     def enough(exponent: Array) -> Array:
         return _ess_fraction(_normalised(_tempered(log_likelihood, log_weight, exponent))) >= _SMALLEST_ESS_FRACTION
 
-    def bisect(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = 0.5 * (low + high)
-        keep = enough(jnp.exp(middle))
-        return jnp.where(keep, middle, low), jnp.where(keep, high, middle)
-
-    low, _ = jax.lax.fori_loop(0, _BISECTIONS, bisect, (jnp.asarray(-46.0), jnp.asarray(0.0)))
-    return jnp.where(enough(jnp.ones(())), 1.0, jnp.exp(low))
+    low, width = xp.asarray(_SMALLEST_LOG_EXPONENT), -_SMALLEST_LOG_EXPONENT
+    for _ in range(_BISECTIONS):
+        width = 0.5 * width
+        low = xp.where(enough(xp.exp(low + width)), low + width, low)
+    return xp.where(enough(xp.ones(())), 1.0, xp.exp(low))
 
 
 def _normalised(log_weight: Array) -> Array:
-    top = jnp.max(log_weight)
-    weights = jnp.where(jnp.isfinite(top), jnp.exp(log_weight - top), 1.0)
-    return weights / jnp.sum(weights)
+    xp = namespace(log_weight)
+    top = xp.max(log_weight)
+    finite = xp.isfinite(top)
+    weights = xp.where(finite, xp.exp(log_weight - xp.where(finite, top, 0.0)), 1.0)
+    return weights / xp.sum(weights)
 
 
 def _ess_fraction(weights: Array) -> Array:
-    return 1.0 / (jnp.sum(weights**2) * weights.shape[0])
+    return 1.0 / (namespace(weights).sum(weights**2) * weights.shape[0])
 
 
 def shifted(uniform: np.ndarray, shift: Array) -> Array:

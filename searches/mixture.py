@@ -94,7 +94,7 @@ def draws(mixture: Mixture, uniform: Array) -> Array:
     return mixture.mean[component] + xp.stack(columns, axis=-1)
 
 
-def fit(points: Array, weights: Array, num_components: int, num_steps: int = 6, floor: float = 1e-3) -> Mixture:
+def fit(points: Array, weights: Array, num_components: int, num_steps: int = 5, floor: float = 1e-3) -> Mixture:
     """Gaussian mixture by expectation maximisation on weighted points.
 
     Parameters
@@ -105,48 +105,76 @@ def fit(points: Array, weights: Array, num_components: int, num_steps: int = 6, 
 
     Notes
     -----
-    Dempster, Laird & Rubin (1977). Starts from points spread evenly over the weight along the first coordinate, with the
-    overall covariance shrunk.
+    Dempster, Laird & Rubin (1977). Works on points with mean zero and unit variances, where densities and moments are products
+    with the matrix of monomials [1, x, x x']; starts from points spread evenly over the weight along the first coordinate.
     """
     xp = namespace(points, weights)
-    dimension = points.shape[-1]
     centre = weights @ points
-    deviation = points - centre
-    covariance = (weights[:, None] * deviation).T @ deviation
-    ridge = floor * covariance + 1e-12 * (xp.trace(covariance) + 1e-20) * np.eye(dimension)
-    start = _spread(points, weights, num_components)
-    shrunk = covariance * float(num_components ** (-2.0 / dimension)) + ridge
-    mixture = Mixture(
-        xp.zeros(num_components) - float(np.log(num_components)),
-        points[start],
-        xp.broadcast_to(cholesky(shrunk), (num_components, dimension, dimension)),
-    )
+    scale = xp.sqrt(weights @ (points - centre) ** 2) + 1e-150
+    standard = (points - centre) / scale
+    monomials = _monomials(standard)
+    covariance = _symmetric(weights @ monomials, points.shape[-1])
+    ridge = floor * covariance + 1e-9 * np.eye(points.shape[-1])
+    mixture = _spread_mixture(standard, weights, covariance, ridge, num_components)
     for _ in range(num_steps):
-        mixture = _maximise(points, weights, mixture, ridge)
-    return mixture
+        mixture = _maximise(monomials, weights, mixture, ridge)
+    return Mixture(mixture.log_weight, centre + scale * mixture.mean, scale[:, None] * mixture.cholesky)
 
 
-def _spread(points: Array, weights: Array, num: int) -> Array:
+def _spread_mixture(points: Array, weights: Array, covariance: Array, ridge: Array, num: int) -> Mixture:
+    """Components at points spread evenly over the weight along the first coordinate, with the overall covariance shrunk."""
     xp = namespace(points, weights)
     order = xp.argsort(points[:, 0])
     cumulative = xp.cumsum(weights[order])
     targets = (np.arange(num) + 0.5) / num
     place = xp.sum(cumulative[None, :] < targets[:, None] * cumulative[-1], axis=-1)
-    return order[xp.minimum(place, points.shape[0] - 1)]
-
-
-def _maximise(points: Array, weights: Array, mixture: Mixture, ridge: Array) -> Mixture:
-    xp = namespace(points, weights)
-    logits = mixture.log_weight + _component_log_density(mixture, points)
-    responsibility = xp.exp(logits - logsumexp(logits, axis=-1, keepdims=True)) * weights[:, None]
-    mass = xp.sum(responsibility, axis=0) + 1e-12
-    mean = (responsibility.T @ points) / mass[:, None]
-    second = xp.einsum("nk,ni,nj->kij", responsibility, points, points) / mass[:, None, None]
-    covariance = second - mean[:, :, None] * mean[:, None, :] + ridge
-    factor = cholesky(covariance)
-    usable = xp.all(xp.isfinite(factor), axis=(-1, -2))[:, None, None]
+    start = order[xp.minimum(place, points.shape[0] - 1)]
+    dimension = points.shape[-1]
+    factor = cholesky(covariance * float(num ** (-2.0 / dimension)) + ridge)
     return Mixture(
-        xp.log(mass / xp.sum(mass)),
-        mean,
-        xp.where(usable, factor, cholesky(ridge)),
+        xp.zeros(num) - float(np.log(num)), points[start], xp.broadcast_to(factor, (num, dimension, dimension))
     )
+
+
+def _monomials(points: Array) -> Array:
+    """(n, 1 + d + d (d + 1) / 2): 1, x_i and x_i x_j with j <= i."""
+    xp = namespace(points)
+    rows, columns = np.tril_indices(points.shape[-1])
+    return xp.concatenate([xp.ones((points.shape[0], 1)), points, points[:, rows] * points[:, columns]], axis=-1)
+
+
+def _symmetric(moments: Array, dimension: int) -> Array:
+    """(..., d, d) from the packed lower triangle at the end of (..., 1 + d + d (d + 1) / 2)."""
+    i, j = np.indices((dimension, dimension))
+    high, low = np.maximum(i, j), np.minimum(i, j)
+    return moments[..., 1 + dimension + high * (high + 1) // 2 + low]
+
+
+def _coefficients(mixture: Mixture) -> Array:
+    """(K, 1 + d + d (d + 1) / 2): log weight + log density of each component as a linear function of the monomials."""
+    xp = namespace(mixture.mean)
+    dimension = mixture.mean.shape[-1]
+    inverse = _inverse_lower(mixture.cholesky)
+    white = sum(inverse[:, :, j] * mixture.mean[:, j, None] for j in range(dimension))
+    log_volume = xp.sum(xp.log(xp.diagonal(inverse, axis1=-2, axis2=-1)), axis=-1) - 0.5 * dimension * _LOG_2PI
+    constant = mixture.log_weight + log_volume - 0.5 * xp.sum(white**2, axis=-1)
+    linear = sum(inverse[:, i, :] * white[:, i, None] for i in range(dimension))
+    rows, columns = np.tril_indices(dimension)
+    precision = sum(inverse[:, i, :, None] * inverse[:, i, None, :] for i in range(dimension))
+    packed = precision[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
+    return xp.concatenate([constant[:, None], linear, packed], axis=-1)
+
+
+def _maximise(monomials: Array, weights: Array, mixture: Mixture, ridge: Array) -> Mixture:
+    xp = namespace(monomials, weights)
+    dimension = mixture.mean.shape[-1]
+    logits = monomials @ _coefficients(mixture).T
+    responsibility = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    responsibility = responsibility * (weights / xp.sum(responsibility, axis=-1))[:, None]
+    moments = responsibility.T @ monomials
+    mass = moments[:, 0] + 1e-12
+    mean = moments[:, 1 : 1 + dimension] / mass[:, None]
+    second = _symmetric(moments, dimension) / mass[:, None, None]
+    factor = cholesky(second - mean[:, :, None] * mean[:, None, :] + ridge)
+    usable = xp.all(xp.isfinite(factor), axis=(-1, -2))[:, None, None]
+    return Mixture(xp.log(mass / xp.sum(mass)), mean, xp.where(usable, factor, cholesky(ridge)))

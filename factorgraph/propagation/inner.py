@@ -33,6 +33,7 @@ from factorgraph.graph.density import (
     log_whitened,
     values_of,
 )
+from messages.array_namespace import namespace, ndtri
 from searches import mixture as mixtures
 from searches.adaptive_importance import adapt, proposal_of, shifted
 from searches.mixture import Mixture
@@ -188,8 +189,8 @@ def conditional_draws(
 
 
 def conditional_points(uniform: Array, rule: Conditional, phi: Array) -> tuple[Array, Array]:
-    """Points of the conditional proposal and their log density; no likelihood."""
-    mean = rule.mean_z + jnp.einsum("kls,ks->kl", rule.gain, phi - rule.mean_phi)
+    """Points of the conditional proposal and their log density; no likelihood. Namespace-agnostic."""
+    mean = rule.mean_z + namespace(rule.gain, phi).einsum("kls,ks->kl", rule.gain, phi - rule.mean_phi)
     proposal = Mixture(rule.log_weight, mean, rule.cholesky)
     z = mixtures.draws(proposal, shifted(uniform, rule.shift))
     return z, mixtures.log_density(proposal, z)
@@ -346,7 +347,7 @@ def explore_joint(
 
     def dataset(pack: tuple) -> Conditional:
         arrays, shift, frame = pack
-        reference = _joint_reference(signature, reference_scales)
+        reference = joint_reference(signature, reference_scales)
         local = reference_of(signature, reference_scales)
 
         def relative(point: Array) -> Array:
@@ -361,12 +362,12 @@ def explore_joint(
             num_components=_NUM_COMPONENTS,
             max_stages=_MAX_STAGES,
         )
-        return _conditional(signature, adaptation, local, frame, shift)
+        return conditional_of(signature, adaptation, local, frame, shift)
 
     return jax.lax.map(dataset, (arrays, shift, frame), batch_size=_LANES)
 
 
-def _joint_reference(signature: Signature, scales: Array) -> Mixture:
+def joint_reference(signature: Signature, scales: Array) -> Mixture:
     local = reference_of(signature, scales)
     shared, num = signature.num_shared, local.num_components
     mean = jnp.zeros((num, shared + signature.num_local))
@@ -375,7 +376,7 @@ def _joint_reference(signature: Signature, scales: Array) -> Mixture:
     return Mixture(local.log_weight, mean, factor)
 
 
-def _conditional(signature: Signature, adaptation: Any, local: Mixture, frame: Frame, shift: Array) -> Conditional:
+def conditional_of(signature: Signature, adaptation: Any, local: Mixture, frame: Frame, shift: Array) -> Conditional:
     """z given phi under the fitted mixture, widened, with the reference as its defensive part."""
     shared = signature.num_shared
     fitted = adaptation.fitted
@@ -399,6 +400,109 @@ def _conditional(signature: Signature, adaptation: Any, local: Mixture, frame: F
         adaptation.ess_fraction,
         adaptation.temperature,
     )
+
+
+@functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
+def nodes_from_points(
+    signature: Signature, reference_scales: Array, z: Array, log_likelihood: Array, log_proposal: Array, num_nodes: int
+) -> Nodes:
+    """Nodes of one dataset from points (n, local) that a host explored: log L (n,) and the proposal's log density (n,)."""
+    reference = reference_of(signature, reference_scales)
+    log_base = mixtures.log_density(reference, z) - log_proposal - np.log(z.shape[0])
+    log_mass = jnp.where(jnp.isfinite(log_likelihood), log_likelihood + log_base, -jnp.inf)
+    pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_mass, log_base, num_nodes)
+    nodes, mass, base, log_scale = pool
+    log_reference = mixtures.log_density(reference, nodes) - jax.vmap(lambda z: log_whitened(signature, z))(nodes)
+    weights = _self_normalised(log_mass)
+    ess_fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
+    return Nodes(nodes, log_reference, mass, base, log_scale, ess_fraction, jnp.ones(()))
+
+
+# --- the posterior of the local variables --------------------------------------------------------------------------------------
+
+
+class LocalPosterior(NamedTuple):
+    """Of each dataset: equal-weight draws (M, local), mean (local,) and standard deviation (local,), in the user's coordinates.
+
+    The moments average p(z | phi, data) over the M draws of phi with all its points, so they are sharper than the draws.
+    """
+
+    draws: Array
+    mean: Array
+    standard_deviation: Array
+
+
+@functools.partial(jax.jit, static_argnames=("signature", "method"))
+def local_posteriors(
+    signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array, chance: Array
+) -> LocalPosterior:
+    """p(z | data) = mean over phi of p(z | phi, data), for every dataset of a block.
+
+    Parameters
+    ----------
+    phi : (B, M, shared) equal-weight draws of the shared variables' posterior.
+    chance : (M, 1 + local) uniform numbers that pick a draw for each phi.
+    """
+
+    def values(arrays: DatasetArrays, z: Array) -> Array:
+        local = [role for role in signature.roles if not role.shared]
+        return jnp.stack([role.value(z[role.position], arrays.local[role.position]) for role in local])
+
+    def dataset(pack: tuple) -> LocalPosterior:
+        arrays, rule, points = pack
+        z, weights, picked = jax.vmap(
+            lambda phi, chance: _CONDITIONALS[method](signature, uniform, arrays, rule, phi, chance)
+        )(points, chance)
+        theta = jax.vmap(jax.vmap(lambda z: values(arrays, z)))(z)
+        weights = weights[..., None] / weights.shape[0]
+        mean = jnp.sum(weights * theta, axis=(0, 1))
+        variance = jnp.sum(weights * (theta - mean) ** 2, axis=(0, 1))
+        draws = jax.vmap(lambda z: values(arrays, z))(picked)
+        return LocalPosterior(draws, mean, jnp.sqrt(variance))
+
+    return jax.lax.map(dataset, (arrays, rule, phi), batch_size=_LANES)
+
+
+def _analytic_conditional(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array, chance: Array
+) -> tuple[Array, Array, Array]:
+    """Cubature points that carry the first two moments exactly, and one draw."""
+    mode, factor = conditional_gaussian(signature, arrays, rule, phi)
+    num = signature.num_local
+    spread = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(num), lower=False)
+    steps = np.sqrt(num) * jnp.concatenate([spread.T, -spread.T])
+    picked = mode + spread @ ndtri(chance[1:])
+    return mode + steps, jnp.full(2 * num, 1.0 / (2 * num)), picked
+
+
+def _population_conditional(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array, chance: Array
+) -> tuple[Array, Array, Array]:
+    log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z) - rule.log_reference
+    weights = _self_normalised(log_p + jnp.log(rule.likelihood[0] + rule.likelihood[1]))
+    return rule.z, weights, rule.z[_pick(weights, chance[0])]
+
+
+def _joint_conditional(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array, chance: Array
+) -> tuple[Array, Array, Array]:
+    z, log_weight = conditional_draws(signature, uniform, arrays, rule, phi)
+    weights = _self_normalised(log_weight)
+    return z, weights, z[_pick(weights, chance[0])]
+
+
+def _self_normalised(log_weight: Array) -> Array:
+    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+    top = jnp.max(log_weight)
+    weights = jnp.exp(log_weight - jnp.where(jnp.isfinite(top), top, 0.0))
+    return weights / jnp.maximum(jnp.sum(weights), 1e-300)
+
+
+def _pick(weights: Array, chance: Array) -> Array:
+    return jnp.minimum(jnp.searchsorted(jnp.cumsum(weights), chance), weights.shape[0] - 1)
+
+
+_CONDITIONALS = {"analytic": _analytic_conditional, "population": _population_conditional, "joint": _joint_conditional}
 
 
 # --- what a dataset looks like -----------------------------------------------------------------------------------------------

@@ -1,0 +1,222 @@
+"""Plates whose likelihood JAX cannot trace: plain calls, one at a time, through a guard; the rest does not know.
+
+The same methods as `inner`, without ``analytic``. Populations are explored once and then re-weighted by the same kernel; where
+the likelihood itself reads a shared variable every evaluation of log f calls it again, so fewer points are used.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import logsumexp
+
+from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, values_of
+from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.propagation import inner
+from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
+from factorgraph.propagation.inner import Conditional, LocalPosterior, Nodes
+from searches import mixture as mixtures
+from searches.adaptive_importance import adapt_on_host, proposal_of, shifted
+from searches.mixture import Mixture
+from searches.quasi import uniform_points
+
+_NUM_COMPONENTS = 4
+_MAX_STAGES = 12
+_ADAPTATION_POINTS = 256
+_FINAL_POINTS = 1024
+_CONDITIONAL_POINTS = 32
+_NODES = 256
+
+
+class HostPlate(ContractedPlate):
+    """See `ContractedPlate`. ``failures`` holds the last traceback of each dataset whose likelihood raised."""
+
+    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
+        super().__init__(plate, shared, seed)
+        signature = plate.signature
+        self.method = "direct" if signature.num_local == 0 else "joint" if signature.reads_shared else "population"
+        self.failures: dict[int, str] = {}
+        self._rules: list[Any] = [None] * plate.size
+        self._kernel_rules: Nodes | None = None
+
+    # --- one dataset ---
+
+    def _arrays_of(self, row: int) -> DatasetArrays:
+        arrays = self.plate.arrays
+        constants = tuple(c[row].item() if c.ndim == 1 else c[row] for c in arrays.constants)
+        return DatasetArrays(constants, arrays.shared[row], self.local_parameters[row])
+
+    def log_likelihood(self, row: int, values: Sequence[float]) -> float:
+        """The user's log likelihood at one point, -inf where it raises, fails an assertion or is no finite number."""
+        signature, term = self.plate.signature, self.plate.terms[row]
+        constants = self._arrays_of(row).constants[: signature.num_constants]
+        if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
+            return -np.inf
+        self.num_likelihood_calls += 1
+        try:
+            instances, _ = signature.structure.build(values, constants)
+            total = sum(
+                float(factor.analysis.log_likelihood_function(instance))
+                for factor, instance in zip(term.factors, instances, strict=True)
+            )
+        except Exception:  # user code: the one place that meets it, and keeps what it said
+            self.failures[row] = traceback.format_exc(limit=-4)
+            return -np.inf
+        return total if np.isfinite(total) else -np.inf
+
+    def _likelihoods(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """log L (n,) at ``phi`` (shared,) or (n, shared) and ``z`` (n, local)."""
+        signature, arrays = self.plate.signature, self._arrays_of(row)
+        phi = np.broadcast_to(phi, (len(z), signature.num_shared))
+        return np.array(
+            [
+                self.log_likelihood(row, [float(v) for v in values_of(signature, p, point, arrays)])
+                for p, point in zip(phi, z, strict=True)
+            ]
+        )
+
+    def _log_joint(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """log L p(z | phi) (n,) at ``phi`` (n, shared) and ``z`` (n, local)."""
+        signature, arrays = self.plate.signature, self._arrays_of(row)
+        with np.errstate(all="ignore"):
+            prior = np.array(
+                [float(log_draws(signature, p, t, arrays) + log_whitened(signature, t)) for p, t in zip(phi, z, strict=True)]
+            )
+        possible = np.isfinite(prior)
+        total = np.full(len(z), -np.inf)
+        if signature.analyses:
+            total[possible] = prior[possible] + self._likelihoods(row, phi[possible], z[possible])
+        else:
+            total[possible] = prior[possible]
+        return total
+
+    # --- exploration ---
+
+    def explore(
+        self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None
+    ) -> None:
+        if not self.explored:
+            return
+        scales = PROPER_SCALES if proper else UNKNOWN_SCALES
+        for row in range(self.plate.size) if chosen is None else chosen:
+            if self.method == "population":
+                self._rules[row] = self._explore_population(int(row), scales, rounds)
+            else:
+                self._rules[row] = self._explore_joint(int(row), scales, mean, factor)
+        if self.method == "population":
+            self._kernel_rules = jax.tree.map(lambda *parts: jnp.stack(parts), *self._rules)
+
+    def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
+        signature, dimension = self.plate.signature, self.plate.signature.num_local
+        reference = _on_host(inner.reference_of(signature, jnp.asarray(scales)))
+        phi, shift = np.zeros(signature.num_shared), self.shift[row, : 1 + dimension]
+
+        def likelihood(z: np.ndarray) -> np.ndarray:
+            return self._likelihoods(row, phi, z)
+
+        uniform = shifted(uniform_points(_ADAPTATION_POINTS, 1 + dimension, self.seed), shift)
+        adaptation = adapt_on_host(likelihood, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES)
+        proposal = proposal_of(reference, adaptation.fitted)
+        z = mixtures.draws(proposal, shifted(uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1), shift))
+        log_proposal = mixtures.log_density(proposal, z)
+        return inner.nodes_from_points(
+            signature, jnp.asarray(scales), jnp.asarray(z), jnp.asarray(likelihood(z)), jnp.asarray(log_proposal), _NODES
+        )
+
+    def _explore_joint(self, row: int, scales: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> Conditional:
+        signature, num_shared = self.plate.signature, self.plate.signature.num_shared
+        dimension = num_shared + signature.num_local
+        index = self.plate.shared_index[row]
+        local_factor = np.linalg.cholesky((factor @ factor.T)[np.ix_(index, index)])
+        local = _on_host(inner.reference_of(signature, jnp.asarray(scales)))
+        reference = _on_host(inner.joint_reference(signature, jnp.asarray(scales)))
+
+        def relative(points: np.ndarray) -> np.ndarray:
+            phi, z = mean[index] + points[:, :num_shared] @ local_factor.T, points[:, num_shared:]
+            return self._log_joint(row, phi, z) - mixtures.log_density(local, z)
+
+        uniform = shifted(uniform_points(_ADAPTATION_POINTS, 1 + dimension, self.seed), self.shift[row])
+        adaptation = adapt_on_host(relative, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES)
+        frame = inner.Frame(jnp.asarray(mean[index]), jnp.asarray(local_factor))
+        adaptation = jax.tree.map(jnp.asarray, adaptation)
+        rule = inner.conditional_of(signature, adaptation, jax.tree.map(jnp.asarray, local), frame, self.shift[row])
+        return Conditional(*(np.asarray(part) for part in rule))
+
+    # --- evaluation ---
+
+    def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
+        points = self.points_of(phi)(np.arange(self.plate.size))
+        if self.method == "population":
+            value, error = inner.log_factors(
+                self.plate.signature, "population", self._all_arrays(), self._kernel_rules, jnp.zeros((0, 0)), jnp.asarray(points)
+            )
+            return np.asarray(value), np.asarray(error)
+        if self.method == "direct":
+            empty = np.zeros((points.shape[1], 0))
+            values = np.stack([self._log_joint(row, points[row], empty) for row in range(self.plate.size)])
+            return values, np.zeros_like(values)
+        pairs = [[self._integral(row, point) for point in points[row]] for row in range(self.plate.size)]
+        array = np.array(pairs)
+        return array[..., 0], array[..., 1]
+
+    def _all_arrays(self) -> DatasetArrays:
+        arrays = self.plate.arrays._replace(local=self.local_parameters)
+        return jax.tree.map(jnp.asarray, arrays)
+
+    def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        uniform = uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2)
+        z, log_proposal = inner.conditional_points(uniform, self._rules[row], phi)
+        return z, self._log_joint(row, np.broadcast_to(phi, (len(z), len(phi))), z) - log_proposal
+
+    def _integral(self, row: int, phi: np.ndarray) -> tuple[float, float]:
+        _, log_weight = self._conditional(row, phi)
+        half = len(log_weight) // 2
+        with np.errstate(invalid="ignore"):
+            error = 0.5 * (logsumexp(log_weight[:half]) - logsumexp(log_weight[half:]))
+        return float(logsumexp(log_weight) - np.log(len(log_weight))), float(error) if np.isfinite(error) else 0.0
+
+    def local_posterior(self, phi: np.ndarray, chance: np.ndarray) -> LocalPosterior:
+        points = self.points_of(phi)(np.arange(self.plate.size))
+        if self.method == "population":
+            found = inner.local_posteriors(
+                self.plate.signature,
+                "population",
+                self._all_arrays(),
+                self._kernel_rules,
+                jnp.zeros((0, 0)),
+                jnp.asarray(points),
+                jnp.asarray(chance),
+            )
+            return LocalPosterior(*(np.asarray(part) for part in found))
+        rows = [self._local_of(row, points[row], chance) for row in range(self.plate.size)]
+        return LocalPosterior(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+
+    def _local_of(self, row: int, phi: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        arrays = self._arrays_of(row)
+        roles = [role for role in self.plate.signature.roles if not role.shared]
+        every, weights, draws = [], [], []
+        for point, lot in zip(phi, chance, strict=True):
+            z, log_weight = self._conditional(row, point)
+            weight = np.exp(log_weight - logsumexp(log_weight))
+            theta = np.stack([role.value(z[:, role.position], arrays.local[role.position]) for role in roles], axis=1)
+            every.append(theta)
+            weights.append(weight / len(phi))
+            draws.append(theta[min(int(np.searchsorted(np.cumsum(weight), lot[0])), len(theta) - 1)])
+        theta, weight = np.concatenate(every), np.concatenate(weights)
+        mean = weight @ theta
+        return np.array(draws), mean, np.sqrt(weight @ (theta - mean) ** 2)
+
+    @property
+    def ess_fraction(self) -> np.ndarray:
+        if not self.explored:
+            return np.ones(self.plate.size)
+        return np.array([float(rule.ess_fraction) for rule in self._rules])
+
+
+def _on_host(mixture: Mixture) -> Mixture:
+    return Mixture(*(np.asarray(part) for part in mixture))

@@ -1,0 +1,172 @@
+"""Plates whose likelihood JAX can trace: blocks of datasets through the kernels of `inner`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from factorgraph.graph.density import DatasetArrays
+from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.propagation import inner
+from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
+from factorgraph.propagation.inner import Centre, Frame, LocalPosterior
+from searches.quasi import normal_points, uniform_points
+
+_BLOCKS = (16, 128, 512)
+_GAUSSIAN_TOLERANCE = 1e-10
+_ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
+_FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
+_CONDITIONAL_POINTS = {1: 32, 2: 64, 3: 128}  # 256 beyond
+_NODES, _NODES_OF_SEVERAL = 256, 512
+
+
+def block_size(num_datasets: int) -> int:
+    """Datasets to a kernel call: few sizes, so that graphs of different N share their kernels."""
+    return next((size for size in _BLOCKS if num_datasets <= size), _BLOCKS[-1])
+
+
+class TracedPlate(ContractedPlate):
+    """See `ContractedPlate`; rules are kept by block, on the device."""
+
+    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
+        super().__init__(plate, shared, seed)
+        self._block = block_size(plate.size)
+        self._arrays: list[DatasetArrays] = []
+        self._upload()
+        self.method = self._choose_method()
+        self._rules: list[Any] = [None] * len(self._arrays)
+        if self.method == "analytic":
+            self._rules = [Centre(jnp.zeros((self._block, plate.signature.num_local)))] * len(self._arrays)
+
+    def _upload(self) -> None:
+        self._arrays = [self._block_arrays(rows) for rows in self._rows()]
+
+    def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
+        arrays = self.plate.arrays._replace(local=self.local_parameters)
+        return jax.tree.map(lambda array: jnp.asarray(array[rows]), arrays)
+
+    def _rows(self, chosen: np.ndarray | None = None) -> list[np.ndarray]:
+        """Row indices of each block, the last one padded with repeats."""
+        chosen = np.arange(self.plate.size) if chosen is None else chosen
+        starts = range(0, len(chosen), self._block)
+        return [chosen[np.minimum(np.arange(start, start + self._block), len(chosen) - 1)] for start in starts]
+
+    def _gathered(self, blocks: Sequence[Any], size: int) -> Any:
+        return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[:size], *blocks)
+
+    # --- method ---
+
+    def _choose_method(self) -> str:
+        signature = self.plate.signature
+        if signature.num_local == 0:
+            return "direct"
+        if self._is_gaussian():
+            return "analytic"
+        return "joint" if signature.reads_shared else "population"
+
+    def _is_gaussian(self) -> bool:
+        """Whether log L p(z | phi) is quadratic in z for every dataset, along random lines."""
+        signature, lines = self.plate.signature, 4
+        points = normal_points(3 * lines, max(signature.num_shared, signature.num_local), seed=1)
+        phi = jnp.asarray(points[:lines, : signature.num_shared])
+        start = jnp.asarray(points[lines : 2 * lines, : signature.num_local])
+        step = jnp.asarray(0.5 * points[2 * lines :, : signature.num_local])
+        worst = [inner.third_differences(signature, arrays, phi, start, step) for arrays in self._arrays]
+        return all(bool(np.max(np.asarray(block)) < _GAUSSIAN_TOLERANCE) for block in worst)
+
+    # --- exploration ---
+
+    def set_reference(self, phi: np.ndarray) -> None:
+        super().set_reference(phi)
+        self._upload()
+
+    def explore(
+        self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None
+    ) -> None:
+        if not self.explored:
+            return
+        scales = jnp.asarray(PROPER_SCALES if proper else UNKNOWN_SCALES)
+        if self.method == "population":
+            rules = self._explore_population(self._rows(chosen), scales, rounds)
+        else:
+            rules = self._explore_joint(self._rows(chosen), scales, mean, factor)
+        if chosen is None or self._rules[0] is None:
+            self._rules = rules
+            return
+        whole, part = self._gathered(self._rules, self.plate.size), self._gathered(rules, len(chosen))
+        for target, source in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+            target[chosen] = source
+        self._rules = [jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), whole) for rows in self._rows()]
+
+    def _explore_population(self, blocks: list[np.ndarray], scales: Any, rounds: int) -> list[Any]:
+        signature = self.plate.signature
+        dimension = signature.num_local
+        adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
+        uniform = jnp.asarray(uniform_points(adaptation, 1 + dimension, self.seed))
+        more_uniform = jnp.asarray(uniform_points(final, 1 + dimension, self.seed + 1))
+        num_nodes = _NODES if len(signature.interface) <= 1 else _NODES_OF_SEVERAL
+        self.num_likelihood_calls += sum(map(len, blocks)) * (3 * adaptation + rounds * final)
+        return [
+            inner.explore_population(
+                signature,
+                self._block_arrays(rows),
+                scales,
+                uniform,
+                more_uniform,
+                jnp.asarray(self.shift[rows][:, : 1 + dimension]),
+                jnp.asarray(rounds),
+                num_nodes,
+            )
+            for rows in blocks
+        ]
+
+    def _explore_joint(self, blocks: list[np.ndarray], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
+        signature = self.plate.signature
+        dimension = signature.num_shared + signature.num_local
+        adaptation = _ADAPTATION_POINTS.get(dimension, 1024)
+        uniform = jnp.asarray(uniform_points(adaptation, 1 + dimension, self.seed))
+        self.num_likelihood_calls += sum(map(len, blocks)) * 3 * adaptation
+        covariance = factor @ factor.T
+        rules = []
+        for rows in blocks:
+            index = self.plate.shared_index[rows]
+            local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
+            frame = Frame(jnp.asarray(mean[index]), jnp.asarray(local))
+            arrays, shift = self._block_arrays(rows), jnp.asarray(self.shift[rows])
+            rules.append(inner.explore_joint(signature, arrays, scales, uniform, shift, frame))
+        return rules
+
+    # --- evaluation ---
+
+    def _uniform(self) -> Any:
+        """Standardised points of the ``joint`` method; consecutive halves are its two half-samples."""
+        local = self.plate.signature.num_local
+        return jnp.asarray(uniform_points(_CONDITIONAL_POINTS.get(local, 256), 1 + local, self.seed + 2))
+
+    def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
+        points, uniform = self.points_of(phi), self._uniform()
+        blocks = [
+            inner.log_factors(self.plate.signature, self.method, arrays, rule, uniform, jnp.asarray(points(rows)))
+            for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
+        ]
+        return self._gathered(blocks, self.plate.size)
+
+    def local_posterior(self, phi: np.ndarray, chance: np.ndarray) -> LocalPosterior:
+        points, uniform = self.points_of(phi), self._uniform()
+        blocks = [
+            inner.local_posteriors(
+                self.plate.signature, self.method, arrays, rule, uniform, jnp.asarray(points(rows)), jnp.asarray(chance)
+            )
+            for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
+        ]
+        return self._gathered(blocks, self.plate.size)
+
+    @property
+    def ess_fraction(self) -> np.ndarray:
+        if not self.explored:
+            return np.ones(self.plate.size)
+        return np.concatenate([np.asarray(rule.ess_fraction) for rule in self._rules])[: self.plate.size]
