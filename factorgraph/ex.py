@@ -15,7 +15,8 @@ from messages.array_namespace import Array, namespace
 class Gaussian:
     """A one-dimensional Gaussian profile, normalization / (sigma sqrt(2 pi)) exp(-(x - centre)^2 / (2 sigma^2)).
 
-    A model of it starts with the priors centre ~ U(0, 100), log(normalization) uniform in 1e-6 ... 1e6, sigma ~ U(0, 25).
+    A model of it starts with the priors centre ~ U(0, 100), log(normalization) uniform in 1e-6 ... 1e6, sigma ~ U(0,
+    25).
     """
 
     priors = {
@@ -40,7 +41,7 @@ class Gaussian:
 
 
 class Analysis(_Analysis):
-    """Data with independent Gaussian noise on x = 0, 1, 2, ..., seen through a profile or a collection whose sum they are.
+    """Data on x = 0, 1, 2, ... with independent Gaussian noise, made of one profile or of the sum of a collection.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class Analysis(_Analysis):
 
     def model_data_1d_from(self, instance: Any) -> Array:
         """What the instance predicts, shape ``(num_pixels,)``: its own profile, or the sum of those of its members."""
-        xvalues = np.arange(self.data.shape[0])
+        xvalues = np.arange(np.shape(self.data)[0])
         if hasattr(instance, "model_data_from"):
             return instance.model_data_from(xvalues)
         return sum(profile.model_data_from(xvalues) for profile in instance)

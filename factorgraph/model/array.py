@@ -69,16 +69,16 @@ class Array(AbstractPriorModel):
         return self._shape
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         return "Array"
 
-    def children(self) -> list[tuple[str, Any]]:
+    def _children(self) -> list[tuple[str, Any]]:
         return [(_name(index), value) for index, value in self._elements.items()]
 
-    def builder(self) -> Stack:
+    def _builder(self) -> Stack:
         return Stack(self._shape)
 
-    def copied(self, memo: dict[int, Any]) -> Array:
+    def _copied(self, memo: dict[int, Any]) -> Array:
         twin = Array(self._shape)
         twin._elements.update(self._elements)
         twin._assertions = list(self._assertions)

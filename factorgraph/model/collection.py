@@ -65,16 +65,16 @@ class Collection(AbstractPriorModel):
             self._put(key, value)
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         return "Collection"
 
-    def children(self) -> list[tuple[str, Any]]:
+    def _children(self) -> list[tuple[str, Any]]:
         return list(self._members.items())
 
-    def builder(self) -> Gather:
+    def _builder(self) -> Gather:
         return Gather(tuple(self._members))
 
-    def copied(self, memo: dict[int, Any]) -> Collection:
+    def _copied(self, memo: dict[int, Any]) -> Collection:
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         members = {key: copy_tree(value, memo) for key, value in self._members.items()}

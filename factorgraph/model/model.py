@@ -87,16 +87,16 @@ class Model(AbstractPriorModel):
         return self._cls
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         return self._cls.__name__
 
-    def children(self) -> list[tuple[str, Any]]:
+    def _children(self) -> list[tuple[str, Any]]:
         return [*self._arguments.items(), *self._extras.items()]
 
-    def builder(self) -> Construct:
+    def _builder(self) -> Construct:
         return Construct(self._cls, self._positional, tuple(self._arguments), tuple(self._extras))
 
-    def copied(self, memo: dict[int, Any]) -> Model:
+    def _copied(self, memo: dict[int, Any]) -> Model:
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         for branch in ("_arguments", "_extras"):
@@ -126,7 +126,7 @@ class Model(AbstractPriorModel):
         return sorted({*super().__dir__(), *self._known_names()})
 
     def __repr__(self) -> str:
-        return f"Model({self._cls.__name__}, {', '.join(f'{name}={value!r}' for name, value in self.children())})"
+        return f"Model({self._cls.__name__}, {', '.join(f'{name}={value!r}' for name, value in self._children())})"
 
     def _find(self, name: str) -> Any:
         for place in ("_arguments", "_extras"):
@@ -137,14 +137,14 @@ class Model(AbstractPriorModel):
 
     def _tuple_with(self, name: str) -> TuplePrior | None:
         tuples = (value for value in vars(self).get("_arguments", {}).values() if isinstance(value, TuplePrior))
-        return next((value for value in tuples if name in dict(value.children())), None)
+        return next((value for value in tuples if name in dict(value._children())), None)
 
     def _known_names(self) -> list[str]:
         elements = [
             name
             for value in vars(self).get("_arguments", {}).values()
             if isinstance(value, TuplePrior)
-            for name, _ in value.children()
+            for name, _ in value._children()
         ]
         return [*vars(self).get("_names", ()), *elements, *vars(self).get("_extras", {})]
 
@@ -158,13 +158,13 @@ class Model(AbstractPriorModel):
             self._arguments[name] = value
         elif hasattr(type(self), name):
             raise ModelError(
-                f"Model of {self.label}: {name!r} is a method or property of every model; choose another name."
+                f"Model of {self._label}: {name!r} is a method or property of every model; choose another name."
             )
         elif is_component(value):
             self._extras[name] = value
         else:
             raise unknown(
-                f"{self.label} has no constructor argument {name!r}, to which {value!r} was assigned."
+                f"{self._label} has no constructor argument {name!r}, to which {value!r} was assigned."
                 + name_hint(name, self._known_names())
             )
 

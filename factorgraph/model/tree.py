@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
+import numpy as np
+
 from factorgraph.model.expression import Assertion, Relation
 from factorgraph.model.relation import OPERATIONS, evaluate
 from factorgraph.model.variable import Variable
@@ -19,25 +22,28 @@ class Builder(Protocol):
 
 
 class Node(ABC):
-    """A branch of a model tree that is no plain list, tuple or dict."""
+    """A branch of a model tree that is no plain list, tuple or dict.
+
+    Its methods have an underscore because a user's names live in the same namespace.
+    """
 
     _assertions: Sequence[tuple[Assertion, dict[Variable, tuple[str, ...]]]] = ()
 
     @property
     @abstractmethod
-    def label(self) -> str:
+    def _label(self) -> str:
         """What `info` calls it."""
 
     @abstractmethod
-    def children(self) -> list[tuple[str, Any]]:
-        """Names and values of the branches, in the order that `builder` expects."""
+    def _children(self) -> list[tuple[str, Any]]:
+        """Names and values of the branches, in the order that `_builder` expects."""
 
     @abstractmethod
-    def builder(self) -> Builder:
+    def _builder(self) -> Builder:
         """The recipe for an instance."""
 
     @abstractmethod
-    def copied(self, memo: dict[int, Any]) -> Node:
+    def _copied(self, memo: dict[int, Any]) -> Node:
         """A copy with the same variables; ``memo`` maps the ids of what is already copied."""
 
 
@@ -71,6 +77,19 @@ class Relate:
         return evaluate(self.operation, tuple(children))
 
 
+@dataclass(frozen=True, slots=True)
+class AsPytree:
+    """Builds an object of a class that is registered with JAX."""
+
+    kind: Any  # jax.tree_util.PyTreeDef
+
+    def build(self, children: list[Any]) -> Any:
+        return jax.tree_util.tree_unflatten(self.kind, children)
+
+
+_PLAIN = (int, float, str, bytes, type, np.ndarray, jax.Array)
+
+
 def branches_of(node: Any) -> tuple[Builder, list[tuple[str, Any]]] | None:
     """Builder and named children of a branch of the tree, or None for a leaf."""
     if isinstance(node, Variable):
@@ -78,11 +97,16 @@ def branches_of(node: Any) -> tuple[Builder, list[tuple[str, Any]]] | None:
     if isinstance(node, Relation):
         return Relate(node.operation), _operands(node)
     if isinstance(node, Node):
-        return node.builder(), node.children()
-    if isinstance(node, dict):
-        return AsDict(tuple(node)), [(str(key), value) for key, value in node.items()]
+        return node._builder(), node._children()
     if isinstance(node, (list, tuple)):
         return AsSequence(type(node)), [(str(index), value) for index, value in enumerate(node)]
+    if node is None or isinstance(node, _PLAIN):
+        return None
+    if type(node) is not dict and not jax.tree_util.all_leaves([node]):
+        leaves, kind = jax.tree_util.tree_flatten(node)
+        return AsPytree(kind), [(str(index), leaf) for index, leaf in enumerate(leaves)]
+    if isinstance(node, dict):
+        return AsDict(tuple(node)), [(str(key), value) for key, value in node.items()]
     return None
 
 
@@ -104,7 +128,7 @@ def label_of(node: Any) -> str:
     """What `info` calls a branch of the tree."""
     if isinstance(node, Relation):
         return OPERATIONS[node.operation][1]
-    return node.label if isinstance(node, Node) else type(node).__name__
+    return node._label if isinstance(node, Node) else type(node).__name__
 
 
 def leaves_of(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -145,7 +169,7 @@ def copy_tree(node: Any, memo: dict[int, Any]) -> Any:
 
 def _copied(node: Any, memo: dict[int, Any]) -> Any:
     if isinstance(node, Node):
-        return node.copied(memo)
+        return node._copied(memo)
     if isinstance(node, dict):
         return {key: copy_tree(value, memo) for key, value in node.items()}
     if isinstance(node, (list, tuple)):

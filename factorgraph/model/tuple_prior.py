@@ -22,16 +22,16 @@ class TuplePrior(Node):
         object.__setattr__(self, "_elements", dict(elements))
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         return "TuplePrior"
 
-    def children(self) -> list[tuple[str, Any]]:
+    def _children(self) -> list[tuple[str, Any]]:
         return list(self._elements.items())
 
-    def builder(self) -> AsSequence:
+    def _builder(self) -> AsSequence:
         return AsSequence(tuple)
 
-    def copied(self, memo: dict[int, Any]) -> TuplePrior:
+    def _copied(self, memo: dict[int, Any]) -> TuplePrior:
         return TuplePrior(self._elements)
 
     def replace_all(self, values: Any) -> None:

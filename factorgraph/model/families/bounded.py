@@ -10,7 +10,7 @@ import numpy as np
 
 from factorgraph.errors import PriorError
 from factorgraph.model.families.contract import Family, SupportKind, check_limits, inside_or_minus_infinity
-from factorgraph.model.families.normal_tail import normal_from_log_tails
+from factorgraph.model.families.normal_tail import lower_tail, normal_from_log_tails
 from messages.array_namespace import Array, namespace, ndtr
 
 
@@ -43,7 +43,7 @@ class Uniform(Family):
     def from_normal(self, x: Array, *parameters: Array) -> Array:
         lower, upper = parameters
         xp = namespace(x, lower, upper)
-        from_limit = (upper - lower) * ndtr(-xp.abs(x))
+        from_limit = (upper - lower) * ndtr(lower_tail(x))
         return xp.where(x < 0.0, lower + from_limit, upper - from_limit)
 
     def to_normal(self, value: Array, *parameters: Array) -> Array:
@@ -89,7 +89,7 @@ class LogUniform(Family):
     def from_normal(self, x: Array, *parameters: Array) -> Array:
         lower, upper = parameters
         xp = namespace(x, lower, upper)
-        from_limit = xp.log(upper / lower) * ndtr(-xp.abs(x))
+        from_limit = xp.log(upper / lower) * ndtr(lower_tail(x))
         return xp.clip(xp.where(x < 0.0, lower * xp.exp(from_limit), upper * xp.exp(-from_limit)), lower, upper)
 
     def to_normal(self, value: Array, *parameters: Array) -> Array:

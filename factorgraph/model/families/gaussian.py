@@ -22,6 +22,7 @@ from factorgraph.model.families.normal_tail import (
     log_normal_cdf,
     log_normal_density,
     log_normal_interval,
+    lower_tail,
     normal_from_log_tails,
     repeat,
 )
@@ -126,7 +127,7 @@ def _solve_truncated(family: TruncatedGaussian, x: Array, *parameters: Array) ->
     xp = namespace(x, *parameters)
     below = x < 0.0
     side = xp.where(below, 1.0, -1.0)
-    tail = -xp.abs(x)
+    tail = lower_tail(x)
     a, b = (lower - mean) / sigma, (upper - mean) / sigma
     a, b = xp.where(below, a, -b), xp.where(below, b, -a)
     with np.errstate(all="ignore"):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from factorgraph.model.families.contract import Family, SupportKind, inside_or_minus_infinity
-from factorgraph.model.families.normal_tail import normal_from_log_tails
+from factorgraph.model.families.normal_tail import lower_tail, normal_from_log_tails
 from messages.array_namespace import Array, namespace, ndtr
 
 
@@ -32,8 +32,9 @@ class Cauchy(Family):
     def from_normal(self, x: Array, *parameters: Array) -> Array:
         loc, scale = parameters
         xp = namespace(x, loc, scale)
+        angle = math.pi * ndtr(lower_tail(x))
         with np.errstate(divide="ignore"):
-            distance = scale / xp.tan(math.pi * ndtr(-xp.abs(x)))
+            distance = scale * xp.cos(angle) / xp.sin(angle)
         return loc + xp.where(x < 0.0, -distance, distance)
 
     def to_normal(self, value: Array, *parameters: Array) -> Array:
@@ -64,9 +65,9 @@ class HalfCauchy(Family):
 
     def from_normal(self, x: Array, *parameters: Array) -> Array:
         xp = namespace(x, *parameters)
-        tangent = xp.tan(0.5 * math.pi * ndtr(-xp.abs(x)))
+        angle = 0.5 * math.pi * ndtr(lower_tail(x))
         with np.errstate(divide="ignore"):
-            return parameters[0] * xp.where(x < 0.0, tangent, 1.0 / tangent)
+            return parameters[0] * xp.where(x < 0.0, xp.tan(angle), xp.cos(angle) / xp.sin(angle))
 
     def to_normal(self, value: Array, *parameters: Array) -> Array:
         xp = namespace(value, *parameters)

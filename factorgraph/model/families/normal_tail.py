@@ -25,6 +25,11 @@ def log_normal_density(x: Array) -> Array:
     return -0.5 * (x * x + LOG_2PI)
 
 
+def lower_tail(x: Array) -> Array:
+    """-|x|, with derivatives at 0 that are those from above."""
+    return namespace(x).where(x < 0.0, x, -x)
+
+
 def log_normal_cdf(x: Array) -> Array:
     """log Phi(x)."""
     return _log_cdf_jax(x) if namespace(x) is jnp else scipy.special.log_ndtr(x)

@@ -349,7 +349,7 @@ _student_score = _score(_tails(_student_cdf, _student_log_density))
 
 def _solve_student(x: Array, df: Array) -> Array:
     if namespace(x, df) is np:
-        distance = -scipy.special.stdtrit(df, ndtr(-np.abs(x)))
+        distance = np.abs(scipy.special.stdtrit(df, ndtr(-np.abs(x))))  # at 0 it is inf, not -inf
         return np.where(np.asarray(x) < 0.0, -distance, distance)[()]
     # value = sqrt(df) sinh(y), in which x is close to linear; symmetric, so that only the lower half is searched
     root, half = jnp.sqrt(df), jnp.minimum(x, -x)
