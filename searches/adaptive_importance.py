@@ -70,9 +70,8 @@ def adapt(
         fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components)
         return fitted, temperature, fraction, polished + jnp.where(previous >= 1.0, 1, 0), stage + 1
 
-    points = mixtures.draws(reference, uniform)
-    fitted, temperature, fraction = absorb(points, log_likelihood(points), jnp.zeros(points.shape[0]), num_components)
-    state = (fitted, temperature, fraction, jnp.zeros((), int), jnp.ones((), int))
+    start = mixtures.isotropic(jnp.ones(num_components), uniform.shape[1] - 1)
+    state = (start, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), int), jnp.zeros((), int))
     fitted, temperature, fraction, _, stage = jax.lax.while_loop(cond, body, state)
     return Adaptation(fitted, temperature, fraction, stage)
 
@@ -86,9 +85,8 @@ def adapt_on_host(
     max_stages: int,
 ) -> Adaptation:
     """`adapt` for a likelihood that JAX cannot trace: the same stages, in NumPy."""
-    points = mixtures.draws(reference, uniform)
-    fitted, temperature, fraction = absorb(points, log_likelihood(points), np.zeros(len(points)), num_components)
-    stage, polished = 1, 0
+    fitted = mixtures.isotropic(np.ones(num_components), uniform.shape[1] - 1)
+    temperature, fraction, stage, polished = 0.0, 0.0, 0, 0
     while stage < max_stages and (temperature < 1.0 or polished < 1):
         polished += int(temperature >= 1.0)
         points, log_proposal = propose(reference, fitted, uniform, stage)
@@ -142,10 +140,12 @@ def _temperature(log_likelihood: Array, log_weight: Array) -> Array:
     def enough(exponent: Array) -> Array:
         return _ess_fraction(_normalised(_tempered(log_likelihood, log_weight, exponent))) >= _SMALLEST_ESS_FRACTION
 
-    low, width = xp.asarray(_SMALLEST_LOG_EXPONENT), -_SMALLEST_LOG_EXPONENT
-    for _ in range(_BISECTIONS):
-        width = 0.5 * width
-        low = xp.where(enough(xp.exp(low + width)), low + width, low)
+    def bisected(bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, width = bounds[0], 0.5 * bounds[1]
+        return xp.where(enough(xp.exp(low + width)), low + width, low), width
+
+    start = xp.asarray(_SMALLEST_LOG_EXPONENT), xp.asarray(-_SMALLEST_LOG_EXPONENT)
+    low, _ = mixtures.repeated(bisected, _BISECTIONS, start)
     return xp.where(enough(xp.ones(())), 1.0, xp.exp(low))
 
 

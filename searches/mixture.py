@@ -5,13 +5,16 @@ Namespace-agnostic and free of host state, so that a mixture can be fitted insid
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 
 from messages.array_namespace import cholesky, logsumexp, namespace, ndtri, solve_triangular
 
 Array = Any
+State = TypeVar("State")
 _LOG_2PI = 1.8378770664093453
 _EDGE = 1e-12
 
@@ -116,9 +119,17 @@ def fit(points: Array, weights: Array, num_components: int, num_steps: int = 5, 
     covariance = _symmetric(weights @ monomials, points.shape[-1])
     ridge = floor * covariance + 1e-9 * np.eye(points.shape[-1])
     mixture = _spread_mixture(standard, weights, covariance, ridge, num_components)
-    for _ in range(num_steps):
-        mixture = _maximise(monomials, weights, mixture, ridge)
+    mixture = repeated(lambda mixture: _maximise(monomials, weights, mixture, ridge), num_steps, mixture)
     return Mixture(mixture.log_weight, centre + scale * mixture.mean, scale[:, None] * mixture.cholesky)
+
+
+def repeated(step: Callable[[State], State], num: int, state: State) -> State:
+    """``step`` applied ``num`` times; one compiled body in JAX, a plain loop in NumPy."""
+    if namespace(*jax.tree.leaves(state)) is np:
+        for _ in range(num):
+            state = step(state)
+        return state
+    return jax.lax.fori_loop(0, num, lambda _, current: step(current), state)
 
 
 def _spread_mixture(points: Array, weights: Array, covariance: Array, ridge: Array, num: int) -> Mixture:

@@ -22,6 +22,7 @@ _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
 _NUM_SCOUTS = 64
+_TOLERATED_LOSS = 1.0  # nats: the regressed Gaussian is centred near the mean, which may lie below the mode
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,7 +44,7 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
     best_value, best_mean = -np.inf, mean
     for step in range(_MAX_STEPS):
         value, precision, h = _quadratic(graph, mean, covariance)
-        if not value >= best_value - 1e-6 * (1.0 + abs(best_value)):
+        if not value >= best_value - _TOLERATED_LOSS:
             mean, covariance = best_mean, covariance / _LARGEST_CHANGE**2
             continue
         best_value, best_mean = max(value, best_value), mean
