@@ -62,6 +62,20 @@ class Plate:
     def names(self) -> tuple[str, ...]:
         return tuple(term.name for term in self.terms)
 
+    def take(self, rows: np.ndarray) -> Plate:
+        """The plate of some of its terms."""
+        arrays = DatasetArrays(
+            tuple(c[rows] for c in self.arrays.constants), self.arrays.shared[rows], self.arrays.local[rows]
+        )
+        chosen = [int(row) for row in rows]
+        return Plate(
+            self.signature,
+            tuple(self.terms[row] for row in chosen),
+            arrays,
+            self.shared_index[rows],
+            tuple(self.local[row] for row in chosen),
+        )
+
     def fingerprints(self) -> np.ndarray:
         """``(N,)`` unsigned integers that depend on each term's numbers alone, not on its place or name."""
         rows = [np.ascontiguousarray(c.reshape(self.size, -1)) for c in self.arrays.constants]
@@ -82,7 +96,7 @@ def _shared_variable(variable: Any, draw: Draw | None) -> SharedVariable:
     return SharedVariable(variable, Role(True, 0, kind=kind), numbers)
 
 
-def _coordinate_of(family: Any, parameters: Sequence[Any]) -> tuple[str, np.ndarray]:
+def _coordinate_of(family: Any, parameters: Sequence[Any], decades: bool = False) -> tuple[str, np.ndarray]:
     """Kind and numbers of the coordinate of a variable with this density; the scale is the density's own where it has one."""
     numbers = [p if isinstance(p, (int, float, np.number)) else np.nan for p in parameters]
     lower, upper = (float(limit) for limit in family.support(*numbers)) if family.support_kind != "real" else (0.0, 0.0)
@@ -90,7 +104,7 @@ def _coordinate_of(family: Any, parameters: Sequence[Any]) -> tuple[str, np.ndar
     scale = float(scale) if np.isfinite(scale) and scale > 0 else 1.0
     if family.support_kind == "lower" and not np.isfinite(lower):
         lower = 0.0
-    return kind_for_support(family.support_kind), unit_coordinate(family.support_kind, lower, upper, scale)
+    return kind_for_support(family.support_kind, decades), unit_coordinate(family.support_kind, lower, upper, scale)
 
 
 def _padded(parameters: Sequence[float]) -> np.ndarray:
@@ -159,7 +173,7 @@ def _dtype(constant: Any) -> Any:
 def _local_role(variable: Any, drawn: dict[Variable, Draw], place: int) -> tuple[Role, np.ndarray]:
     if variable not in drawn:
         return Role(False, place, family=variable.family), _padded(variable.parameters)
-    kind, numbers = _coordinate_of(drawn[variable].family, drawn[variable].parameters)
+    kind, numbers = _coordinate_of(drawn[variable].family, drawn[variable].parameters, decades=True)
     return Role(False, place, kind=kind), numbers
 
 

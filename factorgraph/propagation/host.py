@@ -46,6 +46,10 @@ class HostPlate(ContractedPlate):
 
     # --- one dataset ---
 
+    def constants_of(self, row: int) -> tuple[Any, ...]:
+        """The constants of one dataset's models and analyses, scalars as Python numbers."""
+        return self._arrays_of(row).constants[: self.plate.signature.num_constants]
+
     def _arrays_of(self, row: int) -> DatasetArrays:
         arrays = self.plate.arrays
         constants = tuple(c[row].item() if c.ndim == 1 else c[row] for c in arrays.constants)
@@ -54,7 +58,7 @@ class HostPlate(ContractedPlate):
     def log_likelihood(self, row: int, values: Sequence[float]) -> float:
         """The user's log likelihood at one point, -inf where it raises, fails an assertion or is no finite number."""
         signature, term = self.plate.signature, self.plate.terms[row]
-        constants = self._arrays_of(row).constants[: signature.num_constants]
+        constants = self.constants_of(row)
         if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
             return -np.inf
         self.num_likelihood_calls += 1

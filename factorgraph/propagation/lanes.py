@@ -1,0 +1,125 @@
+"""Is a likelihood JAX? It is traced, abstractly, without compiling anything; where that fails it is called plainly.
+
+What the likelihood returns is checked here too, before any work is done.
+"""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from factorgraph.errors import LikelihoodError
+from factorgraph.graph.density import log_likelihood, values_of
+from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.host import HostPlate
+from factorgraph.propagation.traced import TracedPlate
+
+_LONG_TRACE = 1000  # operations; beyond, something is unrolled
+_NUM_TRIALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """``name`` is "jax" or "host"; ``reason`` says why a likelihood could not be traced."""
+
+    name: str
+    reason: str = ""
+
+
+def lane_of(plate: Plate) -> Lane:
+    """Try to trace the plate's likelihood.
+
+    Raises
+    ------
+    LikelihoodError
+        It cannot be traced though ``use_jax=True`` insists, returns something that is no real scalar, or raises wherever it is
+        called.
+    """
+    signature, term = plate.signature, plate.terms[0]
+    if not signature.analyses:
+        return Lane("jax")
+    arrays = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], _traced_dtype(a)), plate.arrays)
+    values = [jax.ShapeDtypeStruct((), np.float64)] * len(signature.roles)
+    constants = arrays.constants[: signature.num_constants]
+    try:
+        traced = jax.make_jaxpr(lambda v, c: log_likelihood(signature, v, c))(values, constants)
+    except Exception as error:  # user code under abstract values may fail in any way; the reason is kept and reported
+        if any(getattr(factor.analysis, "use_jax", False) for factor in term.factors):
+            raise LikelihoodError(
+                f"{term.name}: {_analysis_name(plate)} has use_jax=True, but its likelihood cannot be traced by JAX: {error}. "
+                "Use jax.numpy in place of numpy, and jnp.where in place of if; or leave use_jax out."
+            ) from error
+        _check_plain_calls(plate)
+        return Lane("host", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+    _check_output(plate, traced.out_avals[0].shape, traced.out_avals[0].dtype)
+    _warn_of_long_trace(plate, traced)
+    return Lane("jax")
+
+
+def contracted_plate(plate: Plate, shared: tuple[SharedVariable, ...], seed: int, lane: Lane) -> ContractedPlate:
+    """The plate in its lane."""
+    return TracedPlate(plate, shared, seed) if lane.name == "jax" else HostPlate(plate, shared, seed)
+
+
+def _traced_dtype(array: np.ndarray) -> Any:
+    return np.float64 if array.dtype.kind == "f" else array.dtype
+
+
+def _analysis_name(plate: Plate) -> str:
+    return " and ".join(cls.__name__ for cls in plate.signature.analyses)
+
+
+def _check_output(plate: Plate, shape: tuple[int, ...], dtype: Any) -> None:
+    where = f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function"
+    if shape != ():
+        raise LikelihoodError(f"{where} returned an array of shape {shape}; return one number, such as the sum over the data.")
+    if np.dtype(dtype).kind == "c":
+        raise LikelihoodError(f"{where} returned a complex number; return a real log likelihood, such as its real part.")
+
+
+def _warn_of_long_trace(plate: Plate, traced: Any) -> None:
+    length = len(traced.jaxpr.eqns)
+    if length > _LONG_TRACE:
+        warnings.warn(
+            f"{_analysis_name(plate)}.log_likelihood_function unrolls to {length:,} operations and will compile slowly: Python's "
+            "sum() or a loop over the data? Use jax.numpy.sum and array operations.",
+            stacklevel=6,
+        )
+
+
+def _check_plain_calls(plate: Plate) -> None:
+    """Call the likelihood of the first dataset at a few points: it must answer at one of them, with a real scalar."""
+    host = HostPlate(plate, (), 0)
+    arrays = plate.arrays
+    row = type(arrays)(tuple(c[0] for c in arrays.constants), arrays.shared[0], arrays.local[0])
+    signature, said = plate.signature, ""
+    for t in np.linspace(0.0, 0.5, _NUM_TRIALS):
+        phi, z = np.full(signature.num_shared, t), np.full(signature.num_local, t)
+        values = [float(v) for v in values_of(signature, phi, z, row)]
+        constants = host.constants_of(0)
+        if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
+            continue
+        try:
+            instances, _ = signature.structure.build(values, constants)
+            answers = [f.analysis.log_likelihood_function(i) for f, i in zip(plate.terms[0].factors, instances, strict=True)]
+        except Exception:  # user code; what it said is reported below
+            said = traceback.format_exc(limit=-3)
+            continue
+        for answer in answers:
+            array = np.asarray(answer)
+            if array.dtype.kind not in "fiubc":
+                raise LikelihoodError(
+                    f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function returned {answer!r}; return a float."
+                )
+            _check_output(plate, array.shape, array.dtype)
+        return
+    if said:
+        raise LikelihoodError(
+            f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function raised at every point tried:\n{said}"
+        )

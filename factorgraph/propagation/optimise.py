@@ -1,0 +1,295 @@
+"""Solve a graph by expectation propagation: explore, start, sweep, refine, correct, report.
+
+Each step is a function of its own; `solve` is the beginner's door, built from these alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from factorgraph.graph.coordinate import coordinate_from_value
+from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.graph.terms import Terms
+from factorgraph.model.family import Flat
+from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.correction import Correction, correct
+from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.lanes import Lane, contracted_plate
+from factorgraph.propagation.regression import design, factor_values
+from factorgraph.propagation.report import moments_of, posterior_draws
+from factorgraph.propagation.solution import Moments, Solution
+from factorgraph.propagation.start import Start, find_start
+from factorgraph.propagation.state import ContractedGraph, EPState, marginals, quarantined
+from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out, sweep
+from searches.importance import TRUSTED_K_HAT
+from searches.quasi import normal_points, uniform_points
+
+_PREDICTIVE_DRAWS = 256
+_PILOT = 512
+_TOLERATED_INNER_ERROR = 0.04  # posterior sds
+_REFINING_ROUNDS = 8
+_MAX_REFINEMENTS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How `solve` works.
+
+    Attributes
+    ----------
+    max_steps, min_steps
+        Of sweeps; ``min_steps`` goes on after convergence.
+    tolerance
+        A run has settled when no mean moves by this many standard deviations, and no log standard deviation by as much.
+    damping
+        Fraction of a step to take, in (0, 1]; lowered by itself where the sweeps do not settle.
+    correct
+        Whether to check and correct the posterior by importance sampling.
+    """
+
+    seed: int = 0
+    max_steps: int = 100
+    min_steps: int = 0
+    tolerance: float = 1e-8
+    damping: float = 1.0
+    correct: bool = True
+
+
+def solve(
+    terms: Terms, shared: tuple[SharedVariable, ...], plates: Sequence[Plate], lanes: Sequence[Lane], settings: Settings
+) -> Solution:
+    """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
+    began = time.perf_counter()
+    with jax.enable_x64(True):
+        graph, start = prepare(shared, plates, lanes, settings.seed)
+        state, history, converged = run(graph, initial_state(graph, start), settings)
+        graph, state, history, converged = _refined(graph, state, history, converged, settings)
+        correction = _correction(graph, state, settings)
+        return _solution(terms, shared, graph, state, history, converged, correction, settings, began)
+
+
+# --- explore and start --------------------------------------------------------------------------------------------------------
+
+
+def prepare(
+    shared: tuple[SharedVariable, ...], plates: Sequence[Plate], lanes: Sequence[Lane], seed: int
+) -> tuple[ContractedGraph, Start]:
+    """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables found so far."""
+    whitened = np.array([s.whitened for s in shared], dtype=bool)
+    phi, proper = _prior_draws(shared)
+    spread = np.diag(_spread(phi) ** 2) if len(shared) else np.zeros((0, 0))
+    middle = np.median(phi, axis=0)
+    pilot = tuple(
+        contracted_plate(_thinned(plate), shared, seed, lane) for plate, lane in zip(plates, lanes, strict=True)
+    )
+    graph = ContractedGraph(pilot, whitened)
+    if not any(plate.explored for plate in pilot):
+        return graph, find_start(graph, middle, spread, scout=True)
+    factor = np.linalg.cholesky(spread)
+    for plate in pilot:
+        if proper:
+            plate.set_reference(phi)
+        plate.explore(middle, factor, proper=proper)
+    start = find_start(graph, middle, spread, scout=True)
+    graph = ContractedGraph(
+        tuple(
+            plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane)
+            for plate, full, lane in zip(pilot, plates, lanes, strict=True)
+        ),
+        whitened,
+    )
+    explore_around(graph, start)
+    return graph, find_start(graph, start.mean, start.covariance, scout=False)
+
+
+def explore_around(graph: ContractedGraph, start: Start) -> None:
+    """Explore every dataset with the shared variables where ``start`` has them."""
+    factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
+    phi = start.mean + normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4) @ factor.T
+    for plate in graph.plates:
+        plate.set_reference(phi)
+        plate.explore(start.mean, factor, proper=True)
+
+
+def _prior_draws(shared: Sequence[SharedVariable]) -> tuple[np.ndarray, bool]:
+    """Draws (n, D) of the shared variables' priors, in coordinates, and whether all have a proper one."""
+    normal = normal_points(_PREDICTIVE_DRAWS, len(shared), seed=4)
+    proper = True
+    for i, s in enumerate(shared):
+        family = getattr(s.variable, "family", None)
+        if s.whitened:
+            continue
+        if family is None or isinstance(family, Flat):
+            proper = proper and not isinstance(family, Flat)
+            continue
+        values = family.from_normal(normal[:, i], *s.variable.parameters)  # type: ignore[attr-defined]
+        with np.errstate(all="ignore"):
+            normal[:, i] = coordinate_from_value(s.role.kind or "real", values, s.parameters)
+    return normal, proper
+
+
+def _spread(phi: np.ndarray) -> np.ndarray:
+    low, high = np.quantile(phi, [0.16, 0.84], axis=0)
+    return np.maximum(0.5 * (high - low), 1e-6)
+
+
+def _thinned(plate: Plate) -> Plate:
+    """A plate too large to be explored twice is represented by some of its datasets, where all touch the same variables."""
+    star = plate.size > 0 and bool(np.all(plate.shared_index == plate.shared_index[0]))
+    if plate.size <= 2 * _PILOT or not star or plate.signature.num_local == 0:
+        return plate
+    return plate.take(np.linspace(0, plate.size - 1, _PILOT).astype(int))
+
+
+# --- sweep --------------------------------------------------------------------------------------------------------------------
+
+
+def run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EPState, list[SweepInfo], bool]:
+    """Sweep until nothing changes, damping where the residual has grown twice."""
+    history: list[SweepInfo] = []
+    damping, grown, converged = settings.damping, 0, False
+    for _ in range(max(settings.max_steps, settings.min_steps)):
+        state, info = sweep(graph, state, damping=damping)
+        grown = grown + 1 if history and info.residual > history[-1].residual > 1e3 * settings.tolerance else 0
+        history.append(info)
+        if grown >= 2:
+            damping, grown = 0.5 * damping, 0
+        converged = info.change < settings.tolerance * info.damping
+        if converged and len(history) > max(1, settings.min_steps - 1):
+            break
+        if len(history) >= settings.max_steps and not settings.min_steps > len(history):
+            break
+    return state, history, converged
+
+
+def _refined(
+    graph: ContractedGraph, state: EPState, history: list[SweepInfo], converged: bool, settings: Settings
+) -> tuple[ContractedGraph, EPState, list[SweepInfo], bool]:
+    """Spend more points on the datasets whose integrals dominate the error of the shared variables' means."""
+    for attempt in range(_MAX_REFINEMENTS):
+        contributions = inner_errors(graph, state)
+        total = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
+        if graph.dimension == 0 or np.max(total) < _TOLERATED_INNER_ERROR:
+            break
+        mean, covariance = state.phi_moments()
+        for plate, contribution in zip(graph.plates, contributions, strict=True):
+            worst = _dominant(contribution / np.maximum(total, 1e-300) ** 2)
+            if plate.method == "population" and len(worst):
+                rounds = _REFINING_ROUNDS ** (attempt + 1)
+                plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=rounds, chosen=worst)
+        state, more, converged = run(graph, state, settings)
+        history = history + more
+    return graph, state, history, converged
+
+
+def _dominant(share: np.ndarray) -> np.ndarray:
+    """Rows that make up 90 % of the squared error, at most a quarter of the plate (or sixteen)."""
+    weight = np.max(share, axis=1) if share.shape[1] else np.zeros(len(share))
+    order = np.argsort(-weight)
+    needed = int(np.searchsorted(np.cumsum(weight[order]), 0.9 * np.sum(weight))) + 1
+    chosen = order[: min(needed, max(16, len(share) // 4))]
+    return np.sort(chosen[weight[chosen] > 0])
+
+
+def inner_errors(graph: ContractedGraph, state: EPState) -> list[np.ndarray]:
+    """Per plate (N, D): squared shift, in posterior sds, of each shared mean that each dataset's integral error stands for."""
+    sds = np.sqrt(np.diag(state.covariance))
+    found = []
+    for plate in graph.plates:
+        index = plate.plate.shared_index
+        shift = np.zeros((plate.plate.size, graph.dimension))
+        if plate.explored and index.shape[1]:
+            mean, factor = marginals(state.mean, state.covariance, index)
+            z = design(index.shape[1]).z
+            values, errors = factor_values(plate, state.origin, state.scale, mean, factor, z)
+            slope = (errors - errors.mean(axis=1, keepdims=True)) @ z / len(z)
+            slope = np.where(quarantined(values, plate)[:, None], 0.0, slope)
+            gain = np.swapaxes(state.covariance[:, index], 0, 1) @ np.swapaxes(np.linalg.inv(factor), 1, 2)
+            shift = np.einsum("nds,ns->nd", gain, slope) / sds
+        found.append(shift**2)
+    return found
+
+
+# --- correct and report -------------------------------------------------------------------------------------------------------
+
+
+def _correction(graph: ContractedGraph, state: EPState, settings: Settings) -> Correction | None:
+    if not settings.correct or graph.dimension == 0 or state.all_exact:
+        return None
+    size = max((plate.plate.size for plate in graph.plates), default=0)
+    num = 2048 if size <= 200 else 512 if size <= 2000 else 256
+    if any(plate.method == "joint" for plate in graph.plates):
+        num = min(num, 512)
+    return correct(graph, state, num_draws=num, seed=settings.seed)
+
+
+def _solution(
+    terms: Terms,
+    shared: tuple[SharedVariable, ...],
+    graph: ContractedGraph,
+    state: EPState,
+    history: list[SweepInfo],
+    converged: bool,
+    correction: Correction | None,
+    settings: Settings,
+    began: float,
+) -> Solution:
+    corrected = correction is not None and correction.k_hat < TRUSTED_K_HAT
+    note = "" if all(_is_proper(s) for s in shared) else "a shared variable has an improper flat prior, so the evidence is not defined"
+    ep = moments_of(shared, state, None)
+    answer = moments_of(shared, state, correction if corrected else None)
+    if note:
+        ep, answer = (Moments(mean=m.mean, covariance=m.covariance, log_evidence=np.nan) for m in (ep, answer))
+    phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
+    draws = np.stack([s.value(phi[:, i]) for i, s in enumerate(shared)], axis=1) if shared else np.zeros((len(phi), 0))
+    contributions = inner_errors(graph, state)
+    error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
+    return Solution(
+        terms=terms,
+        shared=shared,
+        plates=graph.plates,
+        state=state,
+        history=tuple(history),
+        converged=converged,
+        ep=ep,
+        answer=answer,
+        correction=correction,
+        is_corrected=corrected,
+        is_exact=state.all_exact,
+        phi=phi,
+        draws=draws,
+        local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),
+        leave_one_out=leave_one_out(graph, state),
+        inner_error=error,
+        log_evidence_note=note,
+        seed=settings.seed,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _is_proper(s: SharedVariable) -> bool:
+    family = getattr(s.variable, "family", None)
+    if not isinstance(family, Flat):
+        return True
+    return bool(np.all(np.isfinite([float(v) for v in s.variable.parameters])))  # type: ignore[attr-defined]
+
+
+def _local(plate: ContractedPlate, state: EPState, phi: np.ndarray, correction: Correction | None) -> LocalPosterior | None:
+    num_local = plate.plate.signature.num_local
+    if num_local == 0:
+        return None
+    num = 256 if plate.plate.size <= 2000 else 64
+    dimension = phi.shape[1]
+    if correction is None:  # whitened points carry the Gaussian's first two moments exactly
+        num = max(num, 1 << int(np.ceil(np.log2(2 * dimension + 1))))
+        mean, covariance = state.phi_moments()
+        points = normal_points(num, dimension, seed=6, whiten=dimension > 0)
+        phi = mean + points @ (np.linalg.cholesky(covariance).T if dimension else np.zeros((0, 0)))
+    else:
+        phi = phi[np.linspace(0, len(phi) - 1, num).astype(int)]
+    return plate.local_posterior(phi, uniform_points(len(phi), 1 + num_local, plate.seed + 3))

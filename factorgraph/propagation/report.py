@@ -1,0 +1,86 @@
+"""Moments and draws of the shared variables in the user's coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from factorgraph.graph.plates import SharedVariable
+from factorgraph.propagation.correction import Correction
+from factorgraph.propagation.solution import Moments
+from factorgraph.propagation.state import EPState
+from searches.quasi import normal_points
+
+_NUM_POINTS = 4096
+_NUM_DRAWS = 1024
+_FEWEST_EFFECTIVE = 0.3  # of the weighted draws; below, or where they are few, Gaussian draws are moved to the corrected moments
+_ENOUGH = 1024
+
+
+def gaussian_points(state: EPState, num: int = _NUM_POINTS, seed: int = 7) -> np.ndarray:
+    """Points (n, D) of the EP posterior in coordinates, with its mean and covariance exactly."""
+    mean, covariance = state.phi_moments()
+    dimension = len(mean)
+    if dimension == 0:
+        return np.zeros((num, 0))
+    num = max(num, 1 << int(np.ceil(np.log2(2 * dimension))))
+    return mean + normal_points(num, dimension, seed, whiten=True) @ np.linalg.cholesky(covariance).T
+
+
+def values(shared: Sequence[SharedVariable], phi: np.ndarray) -> np.ndarray:
+    """(n, D) in the user's coordinates."""
+    if not shared:
+        return np.zeros_like(phi)
+    return np.stack([s.value(phi[:, i]) for i, s in enumerate(shared)], axis=1)
+
+
+def moments_of(shared: Sequence[SharedVariable], state: EPState, correction: Correction | None) -> Moments:
+    """True moments: EP's own, plus the weighted difference between the target and EP on the correction's draws.
+
+    The difference estimator (a control variate) has no Monte-Carlo noise where EP is exact.
+    """
+    theta = values(shared, gaussian_points(state))
+    centre = theta.mean(axis=0)
+    if correction is None:
+        return Moments(mean=centre, covariance=_covariance(theta - centre), log_evidence=state.log_evidence)
+    drawn = values(shared, correction.phi)
+    difference = correction.weights - np.exp(correction.log_gaussian_weight)
+    mean = centre + difference @ drawn
+    covariance = _covariance(theta - mean) + (drawn - mean).T @ (difference[:, None] * (drawn - mean))
+    if np.any(np.linalg.eigvalsh(covariance) <= 0):  # few draws in many dimensions: the plain weighted estimate is proper
+        mean = correction.weights @ drawn
+        covariance = (drawn - mean).T @ (correction.weights[:, None] * (drawn - mean))
+    return Moments(mean=mean, covariance=covariance, log_evidence=correction.log_evidence)
+
+
+def _covariance(deviation: np.ndarray) -> np.ndarray:
+    return deviation.T @ deviation / len(deviation)
+
+
+def posterior_draws(state: EPState, correction: Correction | None, *, seed: int) -> np.ndarray:
+    """Equal-weight draws (M, D) in coordinates."""
+    if correction is None:
+        return gaussian_points(state, _NUM_DRAWS, seed=8)
+    num = len(correction.phi)
+    if num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE * num:
+        positions = (np.arange(_NUM_DRAWS) + np.random.default_rng(seed).random()) / _NUM_DRAWS
+        chosen = np.searchsorted(np.cumsum(correction.weights), positions * np.sum(correction.weights))
+        order = np.random.default_rng(seed + 1).permutation(_NUM_DRAWS)
+        return correction.phi[np.minimum(chosen, num - 1)][order]
+    return _moved(state, correction)
+
+
+def _moved(state: EPState, correction: Correction) -> np.ndarray:
+    """Draws of the EP posterior, moved linearly to the corrected mean and covariance."""
+    points = gaussian_points(state, _NUM_DRAWS, seed=8)
+    mean, covariance = state.phi_moments()
+    difference = correction.weights - np.exp(correction.log_gaussian_weight)
+    corrected = mean + difference @ correction.phi
+    deviation = correction.phi - corrected
+    target = covariance + np.outer(mean - corrected, mean - corrected) + deviation.T @ (difference[:, None] * deviation)
+    try:
+        factor = np.linalg.cholesky(target) @ np.linalg.inv(np.linalg.cholesky(covariance))
+    except np.linalg.LinAlgError:
+        factor = np.eye(len(mean))
+    return corrected + (points - mean) @ factor.T
