@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def plot_profile_1d(
     errors: Array | None = None,
     title: str | None = None,
     ylabel: str = "profile",
-    file_path: str | None = None,
+    file_path: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Draw one profile.
 

@@ -29,7 +29,7 @@ class Stack:
 
     def build(self, children: list[Any]) -> Any:
         xp = namespace(*children)
-        return xp.stack([xp.asarray(child, dtype=float) for child in children]).reshape(self.shape)
+        return xp.stack([xp.asarray(child) for child in children]).reshape(self.shape)
 
 
 class Array(AbstractPriorModel):
@@ -91,7 +91,7 @@ class Array(AbstractPriorModel):
         value = as_node(value)
         if not isinstance(value, Expression) and not (is_number(value) and np.ndim(value) == 0):
             raise ModelError(f"Array: element {index} = {value!r}; it must be a number, a prior or a relation.")
-        self._elements[self._checked(index)] = value
+        self._elements[self._checked(index)] = float(value) if isinstance(value, int) else value
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._elements.values())

@@ -97,12 +97,12 @@ def initial_value(cls: type, parameter: inspect.Parameter, child: Callable[[type
     for note in (annotation, *getattr(annotation, "__metadata__", ())):
         if isinstance(note, Prior):
             return note.renewed()
-    if isinstance(default, type):
-        return child(default)
     if default is inspect.Parameter.empty:
         if length := _tuple_length(annotation):
             return _tuple_of_variables(name, length)
         return child(annotation) if _is_user_class(annotation) else Variable(name)
+    if isinstance(default, type):
+        return child(default)
     if _has_default_factory(cls, name):
         return inspect.Parameter.empty
     if isinstance(default, tuple) and default and all(map(is_number, default)) and not hasattr(default, "_fields"):

@@ -7,7 +7,6 @@ the text, so that sharing shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from factorgraph.model.prior import Prior
@@ -72,31 +71,30 @@ def _collect_branches(node: Any, path: tuple[str, ...], label: str | None, entri
 def _merged(entries: list[Entry]) -> list[Entry]:
     """Merge entries that differ only in one list index, where the indices are consecutive."""
     for depth in range(max((len(path) for path, _ in entries), default=0)):
-        groups: dict[Any, list[int]] = {}
+        indices: dict[Any, list[int]] = {}
         for path, text in entries:
-            if depth < len(path):
-                groups.setdefault(
-                    (path[:depth], path[depth].isdecimal() or path[depth], path[depth + 1 :], text), []
-                ).append(int(path[depth]) if path[depth].isdecimal() else 0)
+            if depth < len(path) and path[depth].isdecimal():
+                indices.setdefault((path[:depth], path[depth + 1 :], text), []).append(int(path[depth]))
+        runs = {group: _runs(members) for group, members in indices.items()}
         merged: dict[Entry, None] = {}
         for path, text in entries:
             if depth < len(path) and path[depth].isdecimal():
-                indices = groups[(path[:depth], True, path[depth + 1 :], text)]
-                path = (*path[:depth], _run_of(int(path[depth]), indices), *path[depth + 1 :])
-            merged[(path, text)] = None
+                run = runs[path[:depth], path[depth + 1 :], text][int(path[depth])]
+                path = (*path[:depth], run, *path[depth + 1 :])
+            merged[path, text] = None
         entries = list(merged)
     return entries
 
 
-def _run_of(index: int, indices: Iterable[int]) -> str:
-    """The run of consecutive integers around ``index``."""
-    present = set(indices)
-    first = last = index
-    while first - 1 in present:
-        first -= 1
-    while last + 1 in present:
-        last += 1
-    return str(index) if first == last else f"{first} - {last}"
+def _runs(indices: list[int]) -> dict[int, str]:
+    """``first - last`` of the run of consecutive integers that each index is in."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return {index: str(index) if len(run) == 1 else f"{run[0]} - {run[-1]}" for run in runs for index in run}
 
 
 def _layout(entries: list[Entry]) -> str:
