@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -14,19 +15,7 @@ from factorgraph.model.prior import Prior
 from factorgraph.model.tuple_prior import TuplePrior
 from factorgraph.model.variable import Variable
 
-_NOT_USER_MODULES = (
-    "builtins",
-    "typing",
-    "collections",
-    "numpy",
-    "jax",
-    "jaxlib",
-    "types",
-    "pathlib",
-    "datetime",
-    "enum",
-    "abc",
-)
+_LIBRARIES = sys.stdlib_module_names | {"numpy", "scipy", "jax", "jaxlib", "xarray", "pandas"}  # define no user's class
 
 
 def signature_of(cls: type) -> dict[str, inspect.Parameter]:
@@ -127,7 +116,7 @@ def _tuple_length(annotation: Any) -> int:
 
 
 def _is_user_class(annotation: Any) -> bool:
-    return isinstance(annotation, type) and annotation.__module__.split(".")[0] not in _NOT_USER_MODULES
+    return isinstance(annotation, type) and annotation.__module__.split(".")[0] not in _LIBRARIES
 
 
 def _has_default_factory(cls: type, name: str) -> bool:

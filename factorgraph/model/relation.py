@@ -10,8 +10,6 @@ import numpy as np
 from factorgraph.model.expression import Expression, Relation
 from messages.array_namespace import namespace
 
-__all__ = ["OPERATIONS", "Relation", "evaluate"]
-
 # operation -> (name of the function in numpy and jax.numpy, what `info` prints)
 OPERATIONS: dict[str, tuple[str, str]] = {
     "add": ("add", "SumPrior"),

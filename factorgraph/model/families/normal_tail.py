@@ -37,7 +37,7 @@ def log_normal_cdf(x: Array) -> Array:
 
 @jax.custom_jvp
 def _log_cdf_jax(x: Array) -> Array:
-    tail = 0.5 * jax.lax.erfc(jnp.minimum(jnp.abs(x), -_ASYMPTOTIC) * 0.5**0.5)  # Phi(-|x|)
+    tail = 0.5 * jax.lax.erfc(jnp.abs(jnp.maximum(x, _ASYMPTOTIC)) * 0.5**0.5)  # Phi(-|x|)
     near = jnp.where(x > 0.0, jnp.log1p(-tail), jnp.log(tail))
     far = jnp.minimum(x, _ASYMPTOTIC)
     series = jnp.polyval(jnp.asarray(_SERIES, dtype=far.dtype), 1.0 / (far * far))

@@ -27,7 +27,7 @@ def test_elements_are_unknowns_of_their_own():
 def test_arrays_are_traceable():
     model = Collection(a=Array(2), b=3.0)
     with jax.enable_x64(True):
-        total = jax.jit(lambda v: (model.instance_from_vector(v).a ** 2).sum())(jnp.asarray([3.0, 4.0]))
+        total = float(jax.jit(lambda v: (model.instance_from_vector(v).a ** 2).sum())(jnp.asarray([3.0, 4.0])))
     assert total == 25.0
 
 

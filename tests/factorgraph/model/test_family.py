@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special as special
 import scipy.stats as stats
 
 from factorgraph.errors import PriorError
 from factorgraph.model import family as families
+from factorgraph.model.families import normal_tail
 
 INF = math.inf
 
@@ -174,6 +176,16 @@ def test_far_truncation_keeps_its_digits():
     np.testing.assert_allclose(
         families.TruncatedGaussian(True, False).to_normal(1000.0, 10.0, 5.0, 0.0, INF), 198.0, rtol=1e-5
     )
+
+
+def test_normal_tails_agree_with_scipy_from_end_to_end():
+    x = np.concatenate([-np.logspace(5, -3, 60), [0.0], np.logspace(-3, 1.5, 40)])
+    log_cdf = special.log_ndtr(x)
+    np.testing.assert_allclose(jax.jit(normal_tail.log_normal_cdf)(jnp.asarray(x)), log_cdf, rtol=1e-13)
+    score = jax.jit(normal_tail.normal_from_log_cdf)(jnp.asarray(log_cdf))
+    keep = x < 5  # above, log Phi is rounded too close to 0
+    np.testing.assert_allclose(score[keep], special.ndtri_exp(log_cdf)[keep], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(score[keep], x[keep], rtol=1e-9, atol=1e-12)
 
 
 def test_gaussian_is_affine():
