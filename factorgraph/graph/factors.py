@@ -86,7 +86,7 @@ class HierarchicalFactor:
         self.distribution = distribution
         self.family, self.parameters = distribution.family_of(**parameters)
         self.name = name
-        self._arguments = dict(parameters)
+        self.arguments = dict(parameters)
         self._drawn: list[Variable] = []
 
     @property
@@ -106,7 +106,7 @@ class HierarchicalFactor:
         self._drawn.append(variable)
 
     def __getattr__(self, name: str) -> Any:
-        arguments = self.__dict__.get("_arguments", {})
+        arguments = self.__dict__.get("arguments", {})
         if name in arguments:
             return arguments[name]
         close = difflib.get_close_matches(name, arguments, n=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -61,7 +62,12 @@ class Settings:
 
 
 def solve(
-    terms: Terms, shared: tuple[SharedVariable, ...], plates: Sequence[Plate], lanes: Sequence[Lane], settings: Settings
+    terms: Terms,
+    shared: tuple[SharedVariable, ...],
+    plates: Sequence[Plate],
+    lanes: Sequence[Lane],
+    settings: Settings,
+    optimiser: Any = None,
 ) -> Solution:
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
     began = time.perf_counter()

@@ -1,0 +1,161 @@
+"""`FactorGraphModel`: factors joined through the variables they share, and the two ways to solve them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from factorgraph import drawing
+from factorgraph.analysis import Analysis
+from factorgraph.errors import GraphError, UnknownArgument, name_hint
+from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
+from factorgraph.graph.names import dataset_names_of, names_of
+from factorgraph.graph.network import network_of
+from factorgraph.graph.plates import Plate, SharedVariable, plates_of, shared_variables_of
+from factorgraph.graph.terms import Terms, terms_of
+from factorgraph.model.collection import Collection
+from factorgraph.model.expression import is_number
+from factorgraph.model.info import info_of
+from factorgraph.model.variable import Variable
+from factorgraph.propagation.lanes import Lane, lane_of
+from factorgraph.propagation.optimise import Settings, solve
+from factorgraph.results.result import Result
+
+
+class GlobalPriorModel(Collection):
+    """The models of all factors, in order, then the parents' parameters: what one search over the whole graph explores."""
+
+    @property
+    def _label(self) -> str:
+        return "GlobalPriorModel"
+
+
+class FactorGraphModel(Analysis):
+    """A factor graph.
+
+    Parameters
+    ----------
+    *factors
+        `AnalysisFactor` and `HierarchicalFactor` objects. Variables are shared by being the same object.
+    name
+        For results and pictures.
+
+    Raises
+    ------
+    GraphError
+        No dataset, two datasets of one name, a variable without a prior, drawn twice, or read by no factor.
+
+    Notes
+    -----
+    The graph is an `Analysis`: its log likelihood is the sum over the datasets, so any search takes it together with
+    `global_prior_model`. `optimise` solves it by expectation propagation instead.
+    """
+
+    def __init__(self, *factors: AnalysisFactor | HierarchicalFactor, name: str | None = None) -> None:
+        super().__init__()
+        for factor in factors:
+            if not isinstance(factor, (AnalysisFactor, HierarchicalFactor)):
+                hint = " Unpack a list with *: FactorGraphModel(*factors)." if isinstance(factor, (list, tuple)) else ""
+                raise GraphError(
+                    f"FactorGraphModel: got {type(factor).__name__}; AnalysisFactor and HierarchicalFactor are allowed.{hint}"
+                )
+        self.name = name
+        self.factors = tuple(f for f in factors if isinstance(f, AnalysisFactor))
+        self.hierarchical_factors = tuple(f for f in factors if isinstance(f, HierarchicalFactor))
+        if not self.factors:
+            raise GraphError("FactorGraphModel: there is no dataset; pass at least one AnalysisFactor.")
+        self.terms: Terms = terms_of(self.factors, self.hierarchical_factors)
+
+    # --- what it is made of ---
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """One name an `AnalysisFactor`."""
+        return dataset_names_of(self.factors)
+
+    @cached_property
+    def names(self) -> dict[Variable, str]:
+        """Readable names of the variables; unique for shared ones, the path in their model for private ones."""
+        return names_of(self.terms, self.factors, self.hierarchical_factors)
+
+    @cached_property
+    def shared(self) -> tuple[SharedVariable, ...]:
+        """The shared variables, in the order of every vector and matrix over them."""
+        return shared_variables_of(self.terms)
+
+    @cached_property
+    def plates(self) -> tuple[Plate, ...]:
+        """Like terms, found without being asked."""
+        return plates_of(self.terms, self.shared)
+
+    @cached_property
+    def lanes(self) -> tuple[Lane, ...]:
+        """How each plate's likelihood is evaluated: traced by JAX, or called plainly, and why."""
+        return tuple(lane_of(plate) for plate in self.plates)
+
+    @cached_property
+    def global_prior_model(self) -> GlobalPriorModel:
+        """All unknowns of the graph as one model, for a search over the summed log likelihood."""
+        models = [factor.prior_model for factor in self.factors]
+        parameters = [
+            {name: getattr(parent, name) for name in parent.arguments if not is_number(getattr(parent, name))}
+            for parent in self.hierarchical_factors
+        ]
+        return GlobalPriorModel(models + [Collection(p) for p in parameters if p])
+
+    @property
+    def info(self) -> str:
+        """The composition of the whole graph, how many datasets each plate has, and how their likelihoods are evaluated."""
+        lines = [info_of(self.global_prior_model, "GlobalPriorModel"), ""]
+        for plate, lane in zip(self.plates, self.lanes, strict=True):
+            if plate.signature.analyses:
+                classes = ", ".join(cls.__name__ for cls in plate.signature.analyses)
+                how = "JAX" if lane.name == "jax" else f"plain calls ({lane.reason})"
+                lines.append(f"plate of {plate.size:,} {classes}: {how}")
+        return "\n".join(lines)
+
+    @cached_property
+    def networkx(self) -> Any:
+        """The bipartite ``networkx.Graph``; see `factorgraph.graph.network` for its attributes."""
+        names = {id(factor): name for factor, name in zip(self.factors, self.dataset_names, strict=True)}
+        return network_of(self.terms, self.plates, self.names, names)
+
+    def draw(self, path: str | Path, **options: Any) -> Path:
+        """Write a picture of the graph, ``.pdf``, ``.svg`` or ``.png``; see `factorgraph.drawing.draw` for the options."""
+        return drawing.draw(self.networkx, path, **options)
+
+    def to_dot(self, **options: Any) -> Any:
+        """The graph in the DOT language, a ``graphviz.Digraph``; its ``source`` needs no program."""
+        return drawing.to_dot(self.networkx, **options)
+
+    # --- the two ways to solve it ---
+
+    def log_likelihood_function(self, instance: Any) -> float:
+        """Sum of the datasets' log likelihoods at an instance of `global_prior_model`, nats."""
+        pairs = zip(self.factors, list(instance)[: len(self.factors)], strict=True)
+        return sum(factor.analysis.log_likelihood_function(child) for factor, child in pairs)
+
+    def optimise(self, optimiser: Any = None, **settings: Any) -> Result:
+        """Solve the graph by expectation propagation.
+
+        Parameters
+        ----------
+        optimiser
+            How private variables are explored, for factors that name no ``optimiser`` of their own; by default adaptive
+            importance sampling.
+        **settings
+            Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``, ``damping``,
+            ``correct``.
+
+        Returns
+        -------
+        Result
+            Also when something failed: each dataset has a status, and a run that did not settle says so.
+        """
+        allowed = Settings.__dataclass_fields__
+        for name in settings:
+            if name not in allowed:
+                raise UnknownArgument(f"optimise() has no setting {name!r}.{name_hint(name, allowed)}")
+        solution = solve(self.terms, self.shared, self.plates, self.lanes, Settings(**settings), optimiser)
+        return Result.from_solution(self, solution)
