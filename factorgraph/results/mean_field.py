@@ -1,0 +1,214 @@
+"""True moments of every unknown in the user's coordinates, looked up by the variable itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from factorgraph.errors import FactorGraphError
+from factorgraph.model.expression import Relation
+from factorgraph.model.structure import structure_of
+from factorgraph.model.variable import Variable
+from messages.multivariate_normal import MultivariateNormal
+from messages.normal import Normal
+
+_SHOWN = 8
+
+
+class UnknownVariable(FactorGraphError, KeyError):
+    """A variable that the result does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class LocalMoments:
+    """The local variables of one plate.
+
+    Parameters
+    ----------
+    variables
+        Of each dataset, by position.
+    mean, standard_deviation
+        (N, L).
+    draws
+        A function that returns equal-weight draws (N, M, L); called once, when they are first needed.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[tuple[Variable, ...]],
+        mean: np.ndarray,
+        standard_deviation: np.ndarray,
+        draws: Callable[[], np.ndarray],
+    ) -> None:
+        self.variables = variables
+        self.mean = mean
+        self.standard_deviation = standard_deviation
+        self._make_draws = draws
+        self._draws: np.ndarray | None = None
+
+    @property
+    def draws(self) -> np.ndarray:
+        if self._draws is None:
+            self._draws = self._make_draws()
+        return self._draws
+
+
+class MomentMapping(Mapping[Variable, float]):
+    """One moment of every variable, keyed by the variable (or by a relation of shared variables)."""
+
+    def __init__(self, read: Callable[[Any], float], variables: tuple[Variable, ...]) -> None:
+        self._read = read
+        self._variables = variables
+
+    def __getitem__(self, variable: Any) -> float:
+        return self._read(variable)
+
+    def __iter__(self) -> Iterator[Variable]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{v.name or type(v).__name__}: {self[v]:.6g}" for v in self._variables[:_SHOWN])
+        return f"{{{shown}{', ...' if len(self) > _SHOWN else ''}}}"
+
+
+class MeanField:
+    """Moments of the unknowns, and normal messages that carry them.
+
+    ``mean[x]``, ``variance[x]`` and ``scale[x]`` (the standard deviation) are true moments in the user's coordinates;
+    one that does not exist is nan, beside quantiles that do. ``mean_field[x]`` is a `messages.Normal` with these
+    moments, and ``mean_field[x, y]`` a `messages.MultivariateNormal` of shared variables.
+
+    Parameters
+    ----------
+    names
+        A readable name of every variable.
+    variables, mean, covariance, draws
+        The D shared variables, (D,), (D, D) and equal-weight draws (M, D).
+    local
+        The local variables, plate by plate.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[Variable, str],
+        variables: Sequence[Variable],
+        mean: np.ndarray,
+        covariance: np.ndarray,
+        draws: np.ndarray,
+        local: Sequence[LocalMoments] = (),
+    ) -> None:
+        self._names = names
+        self._mean, self._covariance, self._draws, self._local = mean, covariance, draws, tuple(local)
+        self._shared = {variable: index for index, variable in enumerate(variables)}
+        self._places = {
+            variable: (plate, row, position)
+            for plate, moments in enumerate(self._local)
+            for row, row_variables in enumerate(moments.variables)
+            for position, variable in enumerate(row_variables)
+        }
+        self._variables: tuple[Variable, ...] = (*self._shared, *self._places)
+
+    def restricted_to(self, variables: Sequence[Variable]) -> MeanField:
+        """The same moments, for some of the variables only."""
+        part = object.__new__(MeanField)
+        part.__dict__.update(self.__dict__)
+        part._variables = tuple(variables)
+        part._shared = {v: self._shared[v] for v in variables if v in self._shared}
+        part._places = {v: self._places[v] for v in variables if v in self._places}
+        return part
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Shared variables first, then those of each dataset."""
+        return self._variables
+
+    @property
+    def mean(self) -> MomentMapping:
+        return MomentMapping(lambda variable: self._moments(variable)[0], self._variables)
+
+    @property
+    def variance(self) -> MomentMapping:
+        return MomentMapping(lambda variable: self._moments(variable)[1], self._variables)
+
+    @property
+    def scale(self) -> MomentMapping:
+        """Standard deviations."""
+        return MomentMapping(lambda variable: float(np.sqrt(self._moments(variable)[1])), self._variables)
+
+    def __getitem__(self, variable: Any) -> Normal | MultivariateNormal:
+        """A normal message; raises ValueError where the moments are not finite or not positive."""
+        if isinstance(variable, tuple):
+            rows = [self._shared_index(v) for v in variable]
+            return MultivariateNormal.from_mean_covariance(self._mean[rows], self._covariance[np.ix_(rows, rows)])
+        return Normal.from_mean_variance(*self._moments(variable))
+
+    def __iter__(self) -> Iterator[Variable]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __contains__(self, variable: object) -> bool:
+        return variable in self._shared or variable in self._places
+
+    def covariance(self, first: Variable, second: Variable) -> float:
+        """Covariance of two shared variables."""
+        return float(self._covariance[self._shared_index(first), self._shared_index(second)])
+
+    def quantile(self, variable: Any, q: Any) -> Any:
+        """Quantiles of a variable's draws; ``q`` in [0, 1], a number or an array."""
+        return np.quantile(self.draws(variable), q)
+
+    def draws(self, variable: Any) -> np.ndarray:
+        """Equal-weight draws (M,) of a variable, or of a relation of shared variables."""
+        if isinstance(variable, Relation):
+            structure, operands, constants = structure_of(variable)
+            values = [self._draws[:, self._shared_index(operand)] for operand in operands]
+            return np.broadcast_to(structure.build(values, constants), len(self._draws))
+        if variable in self._shared:
+            return self._draws[:, self._shared[variable]]
+        plate, row, position = self._place(variable)
+        return self._local[plate].draws[row, :, position]
+
+    def _moments(self, variable: Any) -> tuple[float, float]:
+        if isinstance(variable, Relation):
+            draws = self.draws(variable)
+            return float(np.mean(draws)), float(np.var(draws))
+        if variable in self._shared:
+            index = self._shared[variable]
+            return float(self._mean[index]), float(self._covariance[index, index])
+        plate, row, position = self._place(variable)
+        moments = self._local[plate]
+        return float(moments.mean[row, position]), float(moments.standard_deviation[row, position]) ** 2
+
+    def _place(self, variable: Any) -> tuple[int, int, int]:
+        if variable not in self._places:
+            raise UnknownVariable(
+                f"{self._label(variable)} is no variable of this result. {self._known(self._variables)}"
+            )
+        return self._places[variable]
+
+    def _shared_index(self, variable: Any) -> int:
+        if variable not in self._shared:
+            what = "local to a dataset" if variable in self._places else "no variable of this result"
+            known = self._known(tuple(self._shared))
+            raise UnknownVariable(f"{self._label(variable)} is {what}; a shared variable is needed. {known}")
+        return self._shared[variable]
+
+    def _label(self, variable: Any) -> str:
+        return self._names.get(variable, repr(variable)) if isinstance(variable, Variable) else repr(variable)
+
+    def _known(self, variables: tuple[Variable, ...]) -> str:
+        names = list(dict.fromkeys(self._label(v) for v in variables))
+        more = f", and {len(names) - 20} more names" if len(names) > 20 else ""
+        return f"Look up the variable itself, such as parent.mean; there are: {', '.join(names[:20])}{more}."
+
+    def __repr__(self) -> str:
+        return f"MeanField({len(self._shared)} shared, {len(self._places)} local variables)"

@@ -1,0 +1,265 @@
+"""`Result`: what the user holds after a graph was solved."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from factorgraph.graph.factors import AnalysisFactor
+from factorgraph.graph.terms import Term
+from factorgraph.model.variable import Variable
+from factorgraph.propagation.solution import Solution
+from factorgraph.propagation.sweep import SweepInfo
+from factorgraph.results.dataset_result import DatasetResult
+from factorgraph.results.datatree import datatree_of, write_netcdf
+from factorgraph.results.ep_result import EPResult
+from factorgraph.results.local_draws import local_draws
+from factorgraph.results.mean_field import LocalMoments, MeanField
+from factorgraph.results.plate_axis import plate_axes
+from factorgraph.results.summary import summary_of
+from searches.status import Status
+
+_MOST_NAMES = 5
+
+
+class Graph(Protocol):
+    """What a result needs to know of its graph."""
+
+    @property
+    def factors(self) -> tuple[AnalysisFactor, ...]: ...
+    @property
+    def names(self) -> dict[Variable, str]: ...
+    @property
+    def dataset_names(self) -> tuple[str, ...]: ...
+
+
+class Result:
+    """A solved graph: moments and draws of every unknown, the evidence, and one child a dataset.
+
+    ``mean_field``, ``draws``, ``datatree`` and ``log_evidence`` are corrected by importance sampling where
+    `is_corrected`, otherwise EP's; ``ep`` is always EP's own. ``result[i]`` (or ``result["name"]``) is the
+    `DatasetResult` of the i-th `AnalysisFactor`.
+    """
+
+    def __init__(self, graph: Graph, solution: Solution) -> None:
+        self._graph = graph
+        self._solution = solution
+        self._places: dict[int, tuple[int, int]] = {
+            id(term): (plate, row)
+            for plate, contracted in enumerate(solution.plates)
+            for row, term in enumerate(contracted.plate.terms)
+        }
+        self._terms: list[Term] = [term for term in solution.terms.terms if term.factors]
+        self._local_draws: dict[int, np.ndarray] = {}
+
+    @classmethod
+    def from_solution(cls, graph: Graph, solution: Solution) -> Result:
+        """The result, with one warning if the answer is not to be relied on as it stands."""
+        result = cls(graph, solution)
+        concerns = result._concerns()
+        if concerns:
+            warnings.warn(f"{'; '.join(concerns)}. See result.info.", stacklevel=3)
+        return result
+
+    # --- the answer ---
+
+    @cached_property
+    def mean_field(self) -> MeanField:
+        """True moments of all variables, keyed by the variables: ``result.mean_field.mean[parent.mean]``."""
+        found = self._solution
+        local = [
+            LocalMoments(
+                contracted.plate.local,
+                np.asarray(moments.mean),
+                np.asarray(moments.standard_deviation),
+                lambda plate=plate: self._draws_of_plate(plate),  # type: ignore[misc]
+            )
+            for plate, (contracted, moments) in enumerate(zip(found.plates, found.local, strict=True))
+            if moments is not None
+        ]
+        variables = [shared.variable for shared in found.shared]
+        return MeanField(self._graph.names, variables, found.answer.mean, found.answer.covariance, found.draws, local)
+
+    @property
+    def log_evidence(self) -> float:
+        """Log of the integral of likelihoods times normalised priors, nats; nan where `log_evidence_note` says why."""
+        return float(self._solution.answer.log_evidence)
+
+    @property
+    def log_evidence_note(self) -> str:
+        return self._solution.log_evidence_note
+
+    @property
+    def draws(self) -> np.ndarray:
+        """Equal-weight draws (M, D) of the shared variables, in the order of `variables`."""
+        return self._solution.draws
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The D shared variables."""
+        return tuple(shared.variable for shared in self._solution.shared)
+
+    @property
+    def names(self) -> dict[Variable, str]:
+        """Readable names of all variables."""
+        return self._graph.names
+
+    def samples(self, num: int = 1000, *, seed: int = 0) -> dict[str, np.ndarray]:
+        """Joint draws of the shared variables by name, each (num,); rows of `draws`, repeated where those are fewer."""
+        total = len(self.draws)
+        rows = np.random.default_rng(seed).choice(total, size=num, replace=num > total)
+        return {self.names[variable]: self.draws[rows, column] for column, variable in enumerate(self.variables)}
+
+    # --- can it be relied on? ---
+
+    @property
+    def converged(self) -> bool:
+        """Whether the sweeps settled."""
+        return self._solution.converged
+
+    @property
+    def is_corrected(self) -> bool:
+        return self._solution.is_corrected
+
+    @property
+    def is_exact(self) -> bool:
+        """Every factor is Gaussian in the shared variables, so that EP is exact."""
+        return self._solution.is_exact
+
+    @property
+    def k_hat(self) -> float:
+        """Pareto k-hat of the importance check; it can be trusted below 0.7. nan where nothing had to be checked."""
+        correction = self._solution.correction
+        return float("nan") if correction is None else float(correction.k_hat)
+
+    @property
+    def seed(self) -> int:
+        return self._solution.seed
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the solution."""
+        return self._solution.seconds
+
+    @cached_property
+    def ep(self) -> EPResult:
+        """What expectation propagation itself found."""
+        return EPResult(self._solution, self._graph.names)
+
+    @property
+    def ep_history(self) -> list[SweepInfo]:
+        """One entry a sweep."""
+        return self.ep.history
+
+    @property
+    def updated_ep_mean_field(self) -> Result:
+        """This result: ``result.updated_ep_mean_field.mean_field`` is `mean_field`."""
+        return self
+
+    @cached_property
+    def status(self) -> dict[str, Status]:
+        """Outcome of every dataset's last update, by name."""
+        return {term.name: self._status_of(term) for term in self._terms}
+
+    @cached_property
+    def quarantined(self) -> dict[str, str]:
+        """The datasets that were left out, with the reason."""
+        lost = [term for term in self._terms if self._status_of(term) == Status.quarantined]
+        return {term.name: self._reason(term) for term in lost}
+
+    @cached_property
+    def leave_one_out(self) -> Mapping[str, float]:
+        """log p(data of j | all other data), nats, by dataset; under EP."""
+        found = self._solution.leave_one_out
+        places = {term.name: self._places[id(term)] for term in self._terms}
+        return {name: float(found[plate][row]) for name, (plate, row) in places.items()}
+
+    def outliers(self, n: int = 10) -> list[tuple[str, float]]:
+        """The ``n`` datasets that the others predict worst, with their leave-one-out log densities."""
+        finite = [(name, value) for name, value in self.leave_one_out.items() if np.isfinite(value)]
+        return sorted(finite, key=lambda pair: pair[1])[:n]
+
+    # --- one child a dataset ---
+
+    def __len__(self) -> int:
+        return len(self._graph.factors)
+
+    def __getitem__(self, index: int | str) -> DatasetResult:
+        if isinstance(index, str):
+            names = self._graph.dataset_names
+            if index not in names:
+                raise KeyError(f"No dataset {index!r}; there are {', '.join(names[:20])}{', ...' * (len(names) > 20)}.")
+            index = names.index(index)
+        factor = self._graph.factors[index]
+        term = self._term_of[id(factor)]
+        name = self._graph.dataset_names[index]
+        return DatasetResult(factor, name, self._status_of(term), frozenset(term.local), self.mean_field)
+
+    def __iter__(self) -> Iterator[DatasetResult]:
+        return (self[index] for index in range(len(self)))
+
+    # --- tables, files, text ---
+
+    @cached_property
+    def datatree(self) -> Any:
+        """An ``xarray.DataTree`` with ArviZ's group names; see `factorgraph.results.datatree` for what is where."""
+        axes = plate_axes(self._solution, self._graph.names)
+        return datatree_of(self._solution, self._graph.names, axes, self._draws_of_plate)
+
+    @property
+    def posterior(self) -> Any:
+        """The group ``posterior`` of `datatree`."""
+        return self.datatree["posterior"]
+
+    def to_netcdf(self, path: str | Path) -> Path:
+        """Write `datatree` to a file, which appears only when it is complete."""
+        return write_netcdf(self.datatree, path)
+
+    @property
+    def info(self) -> str:
+        """How the answer came about, the shared variables, and each plate of datasets."""
+        return summary_of(self._solution, self._graph.names, self.quarantined)
+
+    def __repr__(self) -> str:
+        settled = "converged" if self.converged else "not converged"
+        kind = "exact" if self.is_exact else "corrected" if self.is_corrected else "EP"
+        size = f"{len(self)} datasets, {len(self.variables)} shared variables"
+        return f"Result({size}, {settled}, {kind}, log_evidence={self.log_evidence:.6g})"
+
+    # --- how it is put together ---
+
+    @cached_property
+    def _term_of(self) -> dict[int, Term]:
+        return {id(factor): term for term in self._terms for factor in term.factors}
+
+    def _draws_of_plate(self, plate: int) -> np.ndarray:
+        if plate not in self._local_draws:
+            self._local_draws[plate] = local_draws(self._solution, plate)
+        return self._local_draws[plate]
+
+    def _status_of(self, term: Term) -> Status:
+        plate, row = self._places[id(term)]
+        return Status(int(self._solution.state.status[plate][row]))
+
+    def _reason(self, term: Term) -> str:
+        plate, row = self._places[id(term)]
+        said = getattr(self._solution.plates[plate], "failures", {}).get(row, "")
+        return said.strip().splitlines()[-1] if said else "its log likelihood is finite at none of the points tried"
+
+    def _concerns(self) -> list[str]:
+        concerns = []
+        if not self.converged:
+            concerns.append(f"expectation propagation had not converged after {self.ep.num_steps} sweeps")
+        correction = self._solution.correction
+        if correction is not None and not self.is_corrected:
+            concerns.append(f"the posterior could not be corrected (k-hat {correction.k_hat:.2f}), the answer is EP's")
+        if self.quarantined:
+            named = ", ".join(list(self.quarantined)[:_MOST_NAMES])
+            more = ", ..." if len(self.quarantined) > _MOST_NAMES else ""
+            concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {named}{more}")
+        return concerns
