@@ -48,6 +48,13 @@ Generation = dict[tuple[DrawGroup, Shapes], list[Row]]
 _UNROLLED_GENERATIONS = 8  # longer chains of draws are scanned
 
 
+class Lane(Protocol):
+    """How a plate's likelihood is evaluated: ``"jax"`` or ``"host"``."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Graph(Protocol):
     """What is asked of a graph: see `FactorGraphModel`."""
 
@@ -56,9 +63,11 @@ class Graph(Protocol):
     @property
     def plates(self) -> tuple[Plate, ...]: ...
     @property
-    def lanes(self) -> tuple[str, ...]: ...
+    def lanes(self) -> tuple[Lane, ...]: ...
     @property
     def names(self) -> dict[Variable, str]: ...
+    @property
+    def global_prior_model(self) -> Any: ...
 
 
 def target_of(graph: Graph) -> Target:
@@ -74,10 +83,11 @@ def target_of(graph: Graph) -> Target:
     variables = global_variables(graph)
     generations = _generations(graph.terms.draws, variables)
     position = {row[0]: i for i, row in enumerate(row for g in generations for rows in g.values() for row in rows)}
-    plates = [p for p, lane in zip(graph.plates, graph.lanes, strict=True) if lane == "jax" and p.signature.analyses]
-    program, data = _program(graph, plates, variables, generations, position)
+    lanes = zip(graph.plates, graph.lanes, strict=True)
+    likelihoods = [(plate, lane.name == "jax") for plate, lane in lanes if plate.signature.analyses]
+    called = [plate for plate, is_traced in likelihoods if not is_traced]
+    program, data = _program(graph, [p for p, is_traced in likelihoods if is_traced], variables, generations, position)
     summed, log_prior = densities_of(program)
-    called = [p for p, lane in zip(graph.plates, graph.lanes, strict=True) if lane != "jax"]
     host = HostLogLikelihood(summed, [(p, np.stack(_slot_positions(graph, p, position), axis=1)) for p in called])
     proper = data.proper.size == 0
     return Target(
@@ -92,19 +102,10 @@ def target_of(graph: Graph) -> Target:
 
 
 def global_variables(graph: Graph) -> tuple[Variable, ...]:
-    """All unknowns in the order of the target's parameters: as the models mention them, then what only parents mention."""
-    place = {term: (plate, row) for plate in graph.plates for row, term in enumerate(plate.terms)}
-    ordered: dict[Variable, None] = {}
-    for term in graph.terms.terms:
-        plate, row = place[term]
-        if plate.signature.analyses:
-            roles = plate.signature.roles[: plate.signature.structure.num_variables]
-            ordered.update(
-                (graph.terms.shared[plate.shared_index[row, r.position]] if r.shared else plate.local[row][r.position], None)
-                for r in roles
-            )
-    ordered.update(dict.fromkeys(graph.terms.shared))
-    return tuple(ordered)
+    """All unknowns in the order of the target's parameters, which is that of the vectors of ``graph.global_prior_model``."""
+    ordered = dict.fromkeys(graph.global_prior_model.variables)
+    unknown = {v: None for term in graph.terms.terms for v in term.local} | dict.fromkeys(graph.terms.shared)
+    return tuple(v for v in ordered | unknown if v in unknown)
 
 
 def global_names(graph: Graph, variables: Sequence[Variable]) -> tuple[str, ...]:
@@ -249,9 +250,9 @@ def _draws(
     )
 
 
-def _coordinates(group: DrawGroup, constants: tuple[np.ndarray, ...], size: int) -> np.ndarray:
+def _coordinates(group: DrawGroup, constants: tuple[np.ndarray, ...], size: int) -> np.ndarray | None:
     if group.kind is None:
-        return np.zeros((0, 4))
+        return None
     limits = group.family.support(*group.parents.build((), constants))
     lower, upper = (np.broadcast_to(limit, size) for limit in limits)
     return np.array([unit_coordinate(group.family.support_kind, a, b) for a, b in zip(lower, upper, strict=True)])
@@ -264,7 +265,9 @@ def _scanned(
     filler = next(rows[0] for rows in generations if rows)
     width = max(len(rows) for rows in generations)
     padded = [row for rows in generations for row in (*rows, *[filler] * (width - len(rows)))]
-    place = [position[r[0]] if i < len(rows) else len(position) for rows in generations for i, r in _numbered(rows, width)]
+    place = [
+        position[r[0]] if i < len(rows) else len(position) for rows in generations for i, r in _numbered(rows, width)
+    ]
     variables, parents, constants = zip(*padded, strict=True)
 
     def table(numbers: Any) -> np.ndarray:
@@ -275,7 +278,7 @@ def _scanned(
             table([column[v] for v in variables]),
             tuple(table([position[v] for v in slot]) for slot in zip(*parents, strict=True)),
             tuple(table(c) for c in zip(*constants, strict=True)),
-            np.zeros((len(generations), 0, 4)),
+            None,
         ),
         table(place),
     )

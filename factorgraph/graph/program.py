@@ -70,7 +70,7 @@ class DrawArrays(NamedTuple):
     columns: Array
     parents: tuple[Array, ...]
     constants: tuple[Array, ...]
-    coordinate: Array
+    coordinate: Array | None
 
 
 class GenerationArrays(NamedTuple):

@@ -18,7 +18,7 @@ Slices = tuple[tuple[int, int, int], ...]  # (start, stop, step); none: an index
 _MOST_SLICES = 4
 
 
-def selection(positions: Sequence[int] | np.ndarray) -> tuple[Slices, np.ndarray]:
+def selection(positions: Sequence[int] | np.ndarray) -> tuple[Slices, np.ndarray | None]:
     """Slices and no index, or no slices and an index, for ``positions`` (n,), non-negative.
 
     Where all positions are the same, one entry is selected in place of n.
@@ -34,7 +34,7 @@ def selection(positions: Sequence[int] | np.ndarray) -> tuple[Slices, np.ndarray
         run = int(np.argmax(np.append(np.diff(positions) != step, True))) + 1
         slices.append((int(positions[0]), int(positions[run - 1]) + 1, step))
         positions = positions[run:]
-    return (tuple(slices), np.zeros(0, dtype=int)) if not len(positions) else ((), _whole(slices, positions))
+    return (tuple(slices), None) if not len(positions) else ((), _whole(slices, positions))
 
 
 def _whole(slices: list[tuple[int, int, int]], rest: np.ndarray) -> np.ndarray:

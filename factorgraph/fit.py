@@ -1,0 +1,143 @@
+"""The searches as a user meets them: ``search.fit(model=..., analysis=...)``, one search over all unknowns of a graph.
+
+Each is a thin front of its namesake in `searches`, from which it takes its settings; nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from factorgraph.errors import GraphError
+from factorgraph.graph.factor_graph_model import FactorGraphModel
+from factorgraph.graph.factors import AnalysisFactor
+from factorgraph.graph.global_target import global_variables, target_of
+from factorgraph.results.search_result import SearchResult
+from searches.laplace import Laplace as _Laplace
+from searches.nested_dynesty import DynestyDynamic as _DynestyDynamic
+from searches.nested_dynesty import DynestyStatic as _DynestyStatic
+from searches.nested_ultranest import UltraNest as _UltraNest
+from searches.samples import Samples
+from searches.search import Search
+from searches.smc import SMC as _SMC
+from searches.target import Target
+
+_IMPROPER = "a prior is flat and improper, so the evidence is not defined"
+
+
+class GlobalSearch:
+    """What all fronts have in common.
+
+    Parameters
+    ----------
+    name, path_prefix, unique_tag
+        Labels of this fit, kept as attributes.
+    **settings
+        Of the search itself, ``searches.<name of the class>``.
+
+    Raises
+    ------
+    searches.errors.SettingError
+        A setting that the search does not have; the message names the nearest.
+    """
+
+    search_class: ClassVar[type[Search]]
+
+    def __init__(
+        self, *, name: str | None = None, path_prefix: str | None = None, unique_tag: str | None = None, **settings: Any
+    ) -> None:
+        self.name = name
+        self.path_prefix = path_prefix
+        self.unique_tag = unique_tag
+        self.search = self.search_class(**settings)
+
+    def fit(self, model: Any, analysis: Any, *, seed: int = 0, info: Mapping[str, Any] | None = None) -> SearchResult:
+        """Explore the posterior of all unknowns of ``model`` given the data of ``analysis``.
+
+        Parameters
+        ----------
+        model
+            ``graph.global_prior_model`` of a `FactorGraphModel`; or the `Model` or `Collection` of a single `Analysis`.
+        analysis
+            The graph, or the single analysis.
+        seed
+            The same seed gives the same result.
+        info
+            Shown by ``result.info``.
+
+        Raises
+        ------
+        GraphError
+            ``analysis`` is a graph and ``model`` is not its ``global_prior_model``.
+        searches.errors.TargetError
+            The search cannot take this graph: an improper prior, a likelihood that JAX cannot trace; the mend is named.
+        """
+        graph = _graph_of(model, analysis)
+        target, start = target_of(graph), time.perf_counter()
+        samples = self.explore(target, seed=seed)
+        whole = SearchResult(
+            model if graph is not analysis else graph.global_prior_model,
+            samples,
+            global_variables(graph),
+            name=self.name or type(self).__name__,
+            note="" if target.proper_prior else _IMPROPER,
+            seconds=time.perf_counter() - start,
+            seed=seed,
+            user_info=info,
+        )
+        factors = zip(graph.factors, graph.dataset_names, strict=True)
+        whole.children = tuple(whole.restricted_to(factor.prior_model, name) for factor, name in factors)
+        return whole
+
+    def explore(self, target: Target, *, seed: int) -> Samples:
+        """Run the search on a target; `fit` builds that of a whole graph."""
+        return self.search.run(target, seed=seed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.search!r})"
+
+
+class DynestyStatic(GlobalSearch):
+    """Nested sampling by dynesty with a fixed number of live points; settings: `searches.DynestyStatic`."""
+
+    search_class = _DynestyStatic
+
+
+class DynestyDynamic(GlobalSearch):
+    """Nested sampling by dynesty that adds live points where they help; settings: `searches.DynestyDynamic`."""
+
+    search_class = _DynestyDynamic
+
+
+class UltraNest(GlobalSearch):
+    """Nested sampling by UltraNest; settings: `searches.UltraNest`."""
+
+    search_class = _UltraNest
+
+
+class SMC(GlobalSearch):
+    """Tempered sequential Monte Carlo, of likelihoods that JAX can trace; settings: `searches.SMC`."""
+
+    search_class = _SMC
+
+
+class Laplace(GlobalSearch):
+    """Mode and curvature, importance-weighted; settings: `searches.Laplace`."""
+
+    search_class = _Laplace
+
+
+class LaplaceOptimiser(Laplace):
+    """`Laplace` as the ``optimiser`` of a factor or of ``graph.optimise``."""
+
+
+def _graph_of(model: Any, analysis: Any) -> FactorGraphModel:
+    if not isinstance(analysis, FactorGraphModel):
+        return FactorGraphModel(AnalysisFactor(model, analysis))
+    if model is not analysis.global_prior_model:
+        raise GraphError(
+            f"fit(model=..., analysis=graph): the model of a graph is graph.global_prior_model, got {type(model).__name__}. "
+            "Pass model=graph.global_prior_model; to change a model, change it before its AnalysisFactor is made."
+        )
+    return analysis

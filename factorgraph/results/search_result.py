@@ -1,0 +1,179 @@
+"""`SearchResult`: what one search over a whole graph, or over one dataset, found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from factorgraph.model.structure import structure_of
+from factorgraph.model.variable import Variable
+from factorgraph.results.mean_field import MeanField
+from factorgraph.results.summary import significant
+from searches.samples import Samples
+from searches.status import Status
+
+_MOST_ROWS = 60
+
+
+class SearchResult:
+    """Weighted samples of a model's unknowns, and the instances they suggest; like a list, one child a dataset.
+
+    A result of a single dataset behaves as its only child does. Samples, weights and evidence of a child are those of the whole
+    search, seen in the variables of its model.
+
+    Attributes
+    ----------
+    name
+        The dataset's name, or the search's.
+    model
+        The model whose instances are built.
+    samples
+        Over `variables`, by name, in the user's coordinates.
+    variables
+        The P unknowns, in the order of the samples' parameters.
+    children
+        One `SearchResult` a dataset.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        samples: Samples,
+        variables: Sequence[Variable],
+        *,
+        name: str = "",
+        children: Sequence[SearchResult] = (),
+        note: str = "",
+        seconds: float = float("nan"),
+        seed: int = 0,
+        user_info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.variables = tuple(variables)
+        self.name = name
+        self.children = tuple(children)
+        self.log_evidence_note = note
+        self.seconds = seconds
+        self.seed = seed
+        self.user_info = dict(user_info or {})
+
+    def restricted_to(self, model: Any, name: str) -> SearchResult:
+        """The same samples over the variables of ``model``, named by their paths in it."""
+        column = {variable: i for i, variable in enumerate(self.variables)}
+        variables = structure_of(model)[1]
+        columns = np.array([column[v] for v in variables], dtype=int)
+        names = tuple(".".join(model.paths.get(v, (self.samples.names[column[v]],))) for v in variables)
+        s = self.samples
+        samples = replace(s, x=s.x[:, columns], parameters=s.parameters[:, columns], names=names)
+        return SearchResult(
+            model, samples, variables, name=name, note=self.log_evidence_note, seconds=self.seconds, seed=self.seed
+        )
+
+    # --- instances ---
+
+    @property
+    def max_log_likelihood_vector(self) -> np.ndarray:
+        """(P,) the sample of largest log likelihood."""
+        return self.samples.parameters[self.samples.max_log_likelihood_index]
+
+    @property
+    def max_log_likelihood_instance(self) -> Any:
+        """The model's instance there; of a whole graph, one instance a dataset, in order."""
+        return self._instance(self.max_log_likelihood_vector)
+
+    @property
+    def max_log_likelihood(self) -> float:
+        """Of the whole search, nats."""
+        return float(self.samples.log_likelihood[self.samples.max_log_likelihood_index])
+
+    @property
+    def instance(self) -> Any:
+        """The model's instance at each parameter's median."""
+        return self._instance(self.samples.quantile(0.5))
+
+    def _instance(self, vector: np.ndarray) -> Any:
+        value = dict(zip(self.variables, vector.tolist(), strict=True))
+        structure, variables, constants = structure_of(self.model)
+        return structure.build([value[v] for v in variables], constants)
+
+    # --- moments ---
+
+    @cached_property
+    def mean_field(self) -> MeanField:
+        """Moments keyed by the variables, ``result.mean_field.mean[parent.mean]``, and quantiles."""
+        names = dict(zip(self.variables, self.samples.names, strict=True))
+        draws = self.samples.resample(self.seed).parameters
+        return MeanField(names, self.variables, self.samples.mean, self.samples.covariance, draws)
+
+    @property
+    def log_evidence(self) -> float:
+        """Log of the integral of all likelihoods times normalised priors, nats; nan where `log_evidence_note` says why."""
+        return self.samples.log_evidence
+
+    @property
+    def log_evidence_error(self) -> float:
+        return self.samples.log_evidence_error
+
+    @property
+    def status(self) -> Status:
+        """How the search ended."""
+        return Status(int(self.samples.diagnostics.get("status", Status.ok)))
+
+    # --- one child a dataset ---
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    def __getitem__(self, index: int | str | slice) -> Any:
+        if isinstance(index, str):
+            names = [child.name for child in self.children]
+            if index not in names:
+                raise KeyError(f"No dataset {index!r}; there are {', '.join(names[:20])}{', ...' * (len(names) > 20)}.")
+            index = names.index(index)
+        return self.children[index]
+
+    def __iter__(self) -> Iterator[SearchResult]:
+        return iter(self.children)
+
+    # --- text ---
+
+    @property
+    def info(self) -> str:
+        """How the search ended, the evidence, and a table of the unknowns."""
+        return "\n\n".join(["\n".join(self._header()), self._table()])
+
+    def _header(self) -> list[str]:
+        said = [f"{key}: {value}" for key, value in self.user_info.items()]
+        evidence = f"{self.log_evidence:.3f} +- {significant(self.log_evidence_error, self.log_evidence_error)}"
+        return [
+            f"{self.name or 'search'}: {self.status.message}, {self.samples.num_calls:,} likelihood calls, {self.seconds:.3g} s",
+            f"log evidence (nats): {evidence if not self.log_evidence_note else f'nan ({self.log_evidence_note})'}",
+            f"largest log likelihood (nats): {self.max_log_likelihood:.3f}",
+            f"effective samples: {self.samples.effective_sample_size:.0f} of {len(self.samples):,}",
+            *said,
+        ]
+
+    def _table(self) -> str:
+        shown = range(min(len(self.variables), _MOST_ROWS))
+        lower, median, upper = self.samples.quantile([0.16, 0.5, 0.84])
+        mean, sd = self.samples.mean, np.sqrt(self.samples.weights @ (self.samples.parameters - self.samples.mean) ** 2)
+        rows = [("", "mean", "sd", "median", "68 % interval")]
+        for i in shown:
+            interval = f"{significant(lower[i], sd[i])} ... {significant(upper[i], sd[i])}"
+            numbers = (significant(mean[i], sd[i]), significant(sd[i], sd[i]), significant(median[i], sd[i]), interval)
+            rows.append((self.samples.names[i], *numbers))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        more = len(self.variables) - len(shown)
+        return "\n".join(lines + [f"and {more:,} more"] * (more > 0))
+
+    def __repr__(self) -> str:
+        return (
+            f"SearchResult({self.name or type(self.model).__name__}, {len(self.children)} datasets, "
+            f"{len(self.variables)} parameters, log_evidence={self.log_evidence:.6g})"
+        )
