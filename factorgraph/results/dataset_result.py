@@ -36,8 +36,7 @@ class DatasetResult:
     ) -> None:
         self._structure, self._variables, self._constants = structure_of(factor.prior_model)
         self._analysis = factor.analysis
-        paths = factor.prior_model.paths
-        self._names = tuple(".".join(paths.get(v, (repr(v),))) for v in self._variables)
+        self._model = factor.prior_model
         self.name = name
         self.status = status
         self.local_variables = tuple(v for v in self._variables if v in local)
@@ -57,10 +56,10 @@ class DatasetResult:
         searches.errors.LikelihoodFailedError
             The likelihood fails at these draws.
         """
-        table = self._table()
+        table, paths = self._table(), self._model.paths
         guard = Guard(
             lambda row: self._analysis.log_likelihood_function(self._structure.build(list(row), self._constants)),
-            names=self._names,
+            names=[".".join(paths.get(v, ("variable",))) for v in self._variables],
         )
         with jax.enable_x64(True):
             best = int(np.argmax(guard.batch(table)))

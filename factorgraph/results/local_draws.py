@@ -33,13 +33,35 @@ def local_draws(solution: Solution, plate: int) -> np.ndarray:
     stored_draws = np.asarray(stored.draws)
     if not are_joint(solution, plate):
         return stored_draws
-    num, num_local = stored_draws.shape[
-        1:
-    ]  # in chunks of the size that was used before, so that nothing is compiled again
-    chance = np.random.default_rng([solution.seed, plate]).random((len(solution.phi), 1 + num_local))
+    num = stored_draws.shape[1]  # in chunks of the size that was used before, so that nothing is compiled again
     with jax.enable_x64(True):
-        parts = [
-            solution.plates[plate].local_posterior(solution.phi[i : i + num], chance[i : i + num]).draws
-            for i in range(0, len(solution.phi), num)
-        ]
-    return np.concatenate([np.asarray(part) for part in parts], axis=1)
+        parts = [_chunk(solution, plate, solution.phi[i : i + num], i) for i in range(0, len(solution.phi), num)]
+    return np.concatenate(parts, axis=1)
+
+
+def _chunk(solution: Solution, plate: int, phi: np.ndarray, first: int) -> np.ndarray:
+    """Draws (N, n, local) for the rows of ``phi`` (n, D).
+
+    All datasets of a plate are given the same uniform numbers; each meets them in an order of its own, because else
+    datasets would rise and fall together.
+    """
+    contracted = solution.plates[plate]
+    index, num_local = contracted.plate.shared_index, contracted.plate.signature.num_local
+    orders = np.stack([np.random.default_rng([*key, first]).permutation(len(phi)) for key in _keys(solution, plate)])
+    chance = np.random.default_rng([solution.seed, first]).random((len(phi), 1 + num_local))
+
+    def points(rows: np.ndarray) -> np.ndarray:
+        return phi[orders[rows][:, :, None], index[rows][:, None, :]]
+
+    drawn = np.asarray(contracted.local_posterior(points, chance).draws)  # type: ignore[arg-type]
+    return np.take_along_axis(drawn, np.argsort(orders, axis=1)[:, :, None], axis=1)
+
+
+def _keys(solution: Solution, plate: int) -> list[tuple[int, int, int]]:
+    """Seeds of the datasets: they depend on the run's seed and on the content, and number those of one content."""
+    seen: dict[int, int] = {}
+    keys = []
+    for value in map(int, solution.plates[plate].plate.fingerprints()):
+        seen[value] = seen.get(value, -1) + 1
+        keys.append((solution.seed, value, seen[value]))
+    return keys

@@ -17,8 +17,8 @@ from messages.normal import Normal
 _SHOWN = 8
 
 
-class UnknownVariable(FactorGraphError, KeyError):
-    """A variable that the result does not have."""
+class UnknownKey(FactorGraphError, KeyError):
+    """A variable or dataset that the result does not have."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -60,9 +60,12 @@ class LocalMoments:
 class MomentMapping(Mapping[Variable, float]):
     """One moment of every variable, keyed by the variable (or by a relation of shared variables)."""
 
-    def __init__(self, read: Callable[[Any], float], variables: tuple[Variable, ...]) -> None:
+    def __init__(
+        self, read: Callable[[Any], float], variables: tuple[Variable, ...], names: Mapping[Variable, str]
+    ) -> None:
         self._read = read
         self._variables = variables
+        self._names = names
 
     def __getitem__(self, variable: Any) -> float:
         return self._read(variable)
@@ -74,7 +77,7 @@ class MomentMapping(Mapping[Variable, float]):
         return len(self._variables)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{v.name or type(v).__name__}: {self[v]:.6g}" for v in self._variables[:_SHOWN])
+        shown = ", ".join(f"{self._names[v]}: {self[v]:.6g}" for v in self._variables[:_SHOWN])
         return f"{{{shown}{', ...' if len(self) > _SHOWN else ''}}}"
 
 
@@ -131,16 +134,16 @@ class MeanField:
 
     @property
     def mean(self) -> MomentMapping:
-        return MomentMapping(lambda variable: self._moments(variable)[0], self._variables)
+        return MomentMapping(lambda variable: self._moments(variable)[0], self._variables, self._names)
 
     @property
     def variance(self) -> MomentMapping:
-        return MomentMapping(lambda variable: self._moments(variable)[1], self._variables)
+        return MomentMapping(lambda variable: self._moments(variable)[1], self._variables, self._names)
 
     @property
     def scale(self) -> MomentMapping:
         """Standard deviations."""
-        return MomentMapping(lambda variable: float(np.sqrt(self._moments(variable)[1])), self._variables)
+        return MomentMapping(lambda variable: float(np.sqrt(self._moments(variable)[1])), self._variables, self._names)
 
     def __getitem__(self, variable: Any) -> Normal | MultivariateNormal:
         """A normal message; raises ValueError where the moments are not finite or not positive."""
@@ -190,16 +193,14 @@ class MeanField:
 
     def _place(self, variable: Any) -> tuple[int, int, int]:
         if variable not in self._places:
-            raise UnknownVariable(
-                f"{self._label(variable)} is no variable of this result. {self._known(self._variables)}"
-            )
+            raise UnknownKey(f"{self._label(variable)} is no variable of this result. {self._known(self._variables)}")
         return self._places[variable]
 
     def _shared_index(self, variable: Any) -> int:
         if variable not in self._shared:
             what = "local to a dataset" if variable in self._places else "no variable of this result"
             known = self._known(tuple(self._shared))
-            raise UnknownVariable(f"{self._label(variable)} is {what}; a shared variable is needed. {known}")
+            raise UnknownKey(f"{self._label(variable)} is {what}; a shared variable is needed. {known}")
         return self._shared[variable]
 
     def _label(self, variable: Any) -> str:

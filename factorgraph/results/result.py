@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from factorgraph.errors import name_hint
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
@@ -19,8 +20,8 @@ from factorgraph.results.dataset_result import DatasetResult
 from factorgraph.results.datatree import datatree_of, write_netcdf
 from factorgraph.results.ep_result import EPResult
 from factorgraph.results.local_draws import local_draws
-from factorgraph.results.mean_field import LocalMoments, MeanField
-from factorgraph.results.plate_axis import plate_axes
+from factorgraph.results.mean_field import LocalMoments, MeanField, UnknownKey
+from factorgraph.results.plate_axis import PlateAxis, plate_axes
 from factorgraph.results.summary import summary_of
 from searches.status import Status
 
@@ -49,6 +50,8 @@ class Result:
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self._graph = graph
         self._solution = solution
+        self._numbers = {name: number for number, name in enumerate(graph.dataset_names)}
+        self._dataset_names = tuple(self._numbers)
         self._places: dict[int, tuple[int, int]] = {
             id(term): (plate, row)
             for plate, contracted in enumerate(solution.plates)
@@ -191,13 +194,12 @@ class Result:
 
     def __getitem__(self, index: int | str) -> DatasetResult:
         if isinstance(index, str):
-            names = self._graph.dataset_names
-            if index not in names:
-                raise KeyError(f"No dataset {index!r}; there are {', '.join(names[:20])}{', ...' * (len(names) > 20)}.")
-            index = names.index(index)
+            if index not in self._numbers:
+                raise UnknownKey(f"There is no dataset {index!r}.{name_hint(index, self._dataset_names[:20])}")
+            index = self._numbers[index]
         factor = self._graph.factors[index]
         term = self._term_of[id(factor)]
-        name = self._graph.dataset_names[index]
+        name = self._dataset_names[index]
         return DatasetResult(factor, name, self._status_of(term), frozenset(term.local), self.mean_field)
 
     def __iter__(self) -> Iterator[DatasetResult]:
@@ -208,8 +210,7 @@ class Result:
     @cached_property
     def datatree(self) -> Any:
         """An ``xarray.DataTree`` with ArviZ's group names; see `factorgraph.results.datatree` for what is where."""
-        axes = plate_axes(self._solution, self._graph.names)
-        return datatree_of(self._solution, self._graph.names, axes, self._draws_of_plate)
+        return datatree_of(self._solution, self._graph.names, self._axes, self._draws_of_plate)
 
     @property
     def posterior(self) -> Any:
@@ -223,7 +224,7 @@ class Result:
     @property
     def info(self) -> str:
         """How the answer came about, the shared variables, and each plate of datasets."""
-        return summary_of(self._solution, self._graph.names, self.quarantined)
+        return summary_of(self._solution, self._graph.names, self._axes, self.quarantined)
 
     def __repr__(self) -> str:
         settled = "converged" if self.converged else "not converged"
@@ -232,6 +233,10 @@ class Result:
         return f"Result({size}, {settled}, {kind}, log_evidence={self.log_evidence:.6g})"
 
     # --- how it is put together ---
+
+    @cached_property
+    def _axes(self) -> tuple[PlateAxis, ...]:
+        return plate_axes(self._solution, self._graph.names)
 
     @cached_property
     def _term_of(self) -> dict[int, Term]:

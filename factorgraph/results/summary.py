@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from factorgraph.model.variable import Variable
-from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.solution import Solution
+from factorgraph.results.plate_axis import PlateAxis
 
 _MOST_ROWS = 60
 _MOST_NAMES = 5
 
 
 def significant(value: float, error: float = np.nan) -> str:
-    """``value`` to two significant digits of itself or of ``error``, whichever are more: 0.00115 is never 0.00."""
+    """``value`` to three significant digits of itself or of ``error``, whichever are more: 0.00115 is never 0.00."""
     if not np.isfinite(value):
         return str(float(value))
     sizes = [abs(x) for x in (value, error) if np.isfinite(x) and x != 0]
@@ -23,7 +23,7 @@ def significant(value: float, error: float = np.nan) -> str:
         return f"{value:g}"
     known = np.isfinite(error) and error != 0
     decimals = (
-        max(1 - int(np.floor(np.log10(size))) for size in sizes) if known else 5 - int(np.floor(np.log10(sizes[0])))
+        max(2 - int(np.floor(np.log10(size))) for size in sizes) if known else 5 - int(np.floor(np.log10(sizes[0])))
     )
     if decimals > 7 or max(sizes) >= 1e7:
         digits = int(np.floor(np.log10(abs(value)))) + decimals if value else 1
@@ -31,17 +31,12 @@ def significant(value: float, error: float = np.nan) -> str:
     return f"{value:.{max(decimals, 0)}f}"
 
 
-def summary_of(solution: Solution, names: Mapping[Variable, str], quarantined: Mapping[str, str]) -> str:
-    """Header, table of the shared variables, and one paragraph a plate."""
-    parts = [_header(solution)]
-    if solution.shared:
-        parts.append(_table(solution, names))
-    parts += [
-        _plate(contracted, solution.leave_one_out[k], names, quarantined)
-        for k, contracted in enumerate(solution.plates)
-        if contracted.plate.signature.analyses
-    ]
-    return "\n\n".join(parts)
+def summary_of(
+    solution: Solution, names: Mapping[Variable, str], axes: Sequence[PlateAxis], quarantined: Mapping[str, str]
+) -> str:
+    """Header, table of the shared variables, and one paragraph for each kind of dataset."""
+    table = [_table(solution, names)] if solution.shared else []
+    return "\n\n".join([_header(solution), *table, *(_datasets(solution, axis, quarantined) for axis in axes)])
 
 
 def _header(solution: Solution) -> str:
@@ -62,10 +57,10 @@ def _header(solution: Solution) -> str:
 
 
 def _kind(solution: Solution) -> str:
-    if solution.is_exact:
-        return "answer: exact, every factor is Gaussian in the shared variables"
     if not solution.shared:
         return "answer: nothing is shared, every dataset by itself"
+    if solution.is_exact:
+        return "answer: exact, every factor is Gaussian in the shared variables"
     if solution.correction is None:
         return "answer: EP, not checked"
     k_hat = f"k-hat {solution.correction.k_hat:.2f}"
@@ -101,24 +96,21 @@ def _row(solution: Solution, names: Mapping[Variable, str], index: int) -> list[
     return [*cells, significant(float(solution.inner_error[index]), float(solution.inner_error[index]))]
 
 
-def _plate(
-    contracted: ContractedPlate,
-    leave_one_out: np.ndarray,
-    names: Mapping[Variable, str],
-    quarantined: Mapping[str, str],
-) -> str:
-    plate = contracted.plate
-    classes = ", ".join(cls.__name__ for cls in plate.signature.analyses)
-    private = ", ".join(names[variable] for variable in plate.local[0]) or "none"
+def _datasets(solution: Solution, axis: PlateAxis, quarantined: Mapping[str, str]) -> str:
+    plates = [solution.plates[k] for k in axis.plates]
+    classes = dict.fromkeys(cls.__name__ for p in plates for cls in p.plate.signature.analyses)
+    methods = dict.fromkeys(p.method for p in plates)
+    several = f" in {len(plates)} plates" if len(plates) > 1 else ""
     lines = [
-        f"{plate.size:,} dataset{'s' * (plate.size != 1)} of {classes}",
-        f"    private variables: {private}; method: {contracted.method}",
+        f"{axis.size:,} dataset{'s' * (axis.size != 1)} of {', '.join(classes)}{several}",
+        f"    private variables: {', '.join(axis.variables) or 'none'}; method: {', '.join(methods)}",
     ]
-    lost = [name for name in plate.names if name in quarantined]
+    lost = [name for name in axis.labels if name in quarantined]
     if lost:
         lines.append(f"    QUARANTINED: {_listed(lost)}")
-    order = np.argsort(np.where(np.isfinite(leave_one_out), leave_one_out, np.inf))[:_MOST_NAMES]
-    worst = [f"{plate.names[i]} {significant(leave_one_out[i], 0.1)}" for i in order if np.isfinite(leave_one_out[i])]
+    density = axis.gather([solution.leave_one_out[k] for k in axis.plates])
+    order = np.argsort(np.where(np.isfinite(density), density, np.inf))[:_MOST_NAMES]
+    worst = [f"{axis.labels[i]} {significant(density[i], 1.0)}" for i in order if np.isfinite(density[i])]
     if worst:
         lines.append(f"    lowest log density of a dataset given all others: {', '.join(worst)}")
     return "\n".join(lines)
