@@ -1,9 +1,12 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from factorgraph.propagation.state import with_status
 from factorgraph.results.dataset_result import DatasetResult
+from factorgraph.results.result import Result
 from searches.status import Status
 from tests.factorgraph.results.schools import EFFECTS, ERRORS, NAMES
 
@@ -110,3 +113,32 @@ def test_a_good_result_warns_of_nothing(solved):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         type(solved.result).from_solution(solved.schools.graph, solved.result._solution)
+
+
+def test_a_run_that_did_not_settle_says_so(solved):
+    solution = replace(solved.result._solution, converged=False)
+    with pytest.warns(UserWarning, match=r"had not converged after \d+ sweeps. See result.info"):
+        result = Result.from_solution(solved.schools.graph, solution)
+    assert "NOT CONVERGED" in result.info
+    assert "not converged" in repr(result)
+
+
+def test_an_answer_that_could_not_be_corrected_says_so(solved):
+    found = solved.result._solution
+    solution = replace(found, is_corrected=False, answer=found.ep, correction=replace(found.correction, k_hat=0.9))
+    with pytest.warns(UserWarning, match=r"could not be corrected \(k-hat 0.90\), the answer is EP's"):
+        result = Result.from_solution(solved.schools.graph, solution)
+    assert result.log_evidence == result.ep.log_evidence
+    assert "UNCORRECTED" in result.info
+    assert "EP mean" not in result.info
+    assert "sample_stats" not in result.datatree.children
+
+
+def test_quarantined_datasets_are_named_with_the_reason(solved):
+    found = solved.result._solution
+    lost = with_status(found.state, 0, np.array([2]), Status.quarantined)
+    with pytest.warns(UserWarning, match=r"1 dataset\(s\) were left out: C. See"):
+        result = Result.from_solution(solved.schools.graph, replace(found, state=lost))
+    assert result.quarantined == {"C": "its log likelihood is finite at none of the points tried"}
+    assert result["C"].status == Status.quarantined
+    assert "QUARANTINED: C\n" in result.info
