@@ -137,7 +137,8 @@ def _graph_of(model: Any, analysis: Any) -> FactorGraphModel:
         return FactorGraphModel(AnalysisFactor(model, analysis))
     if model is not analysis.global_prior_model:
         raise GraphError(
-            f"fit(model=..., analysis=graph): the model of a graph is graph.global_prior_model, got {type(model).__name__}. "
-            "Pass model=graph.global_prior_model; to change a model, change it before its AnalysisFactor is made."
+            "fit(model=..., analysis=graph): the model of a graph is graph.global_prior_model, "
+            f"got {type(model).__name__}. Pass model=graph.global_prior_model; to change a dataset's model, change it "
+            "before its AnalysisFactor is made."
         )
     return analysis

@@ -1,8 +1,8 @@
 """The global way: a whole graph as one target, its unknowns whitened and the log likelihoods of all datasets summed.
 
-Every unknown is a transformed standard normal: theta = F^-1(Phi(x)) through the density it is drawn from, its own prior or its
-parent given the parent's parameters (parents first, the non-centred form), so that the prior over x is N(0, I) and no parent is
-counted twice.
+Every unknown is a transformed standard normal: theta = F^-1(Phi(x)) through the density it is drawn from, its own prior
+or its parent given the parent's parameters (parents first, the non-centred form), so that the prior over x is N(0, I)
+and no parent is counted twice.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Graph(Protocol):
 def target_of(graph: Graph) -> Target:
     """The graph as a target over all its unknowns, in the order of `global_variables`, whitened.
 
-    An improper prior (`FlatPrior`) is kept in the coordinate of its support, and the target then says that it has no unit cube.
+    An improper prior (`FlatPrior`) is kept in the coordinate of its support, and the target then says that it has no
+    unit cube.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def target_of(graph: Graph) -> Target:
     program, data = _program(graph, [p for p, is_traced in likelihoods if is_traced], variables, generations, position)
     summed, log_prior = densities_of(program)
     host = HostLogLikelihood(summed, [(p, np.stack(_slot_positions(graph, p, position), axis=1)) for p in called])
-    proper = data.proper.size == 0
+    proper = data.proper is None
     return Target(
         names=global_names(graph, variables),
         log_likelihood=host if called else summed,
@@ -102,7 +103,7 @@ def target_of(graph: Graph) -> Target:
 
 
 def global_variables(graph: Graph) -> tuple[Variable, ...]:
-    """All unknowns in the order of the target's parameters, which is that of the vectors of ``graph.global_prior_model``."""
+    """All unknowns in the order of the target's parameters: that of the vectors of ``graph.global_prior_model``."""
     ordered = dict.fromkeys(graph.global_prior_model.variables)
     unknown = {v: None for term in graph.terms.terms for v in term.local} | dict.fromkeys(graph.terms.shared)
     return tuple(v for v in ordered | unknown if v in unknown)
@@ -230,11 +231,11 @@ def _program(
     )
 
 
-def _proper(roots: Generation, column: dict[Variable, int]) -> np.ndarray:
+def _proper(roots: Generation, column: dict[Variable, int]) -> np.ndarray | None:
     improper = [column[row[0]] for (group, _), rows in roots.items() if group.kind is not None for row in rows]
-    proper = np.ones(len(column) if improper else 0)
+    proper = np.ones(len(column))
     proper[improper] = 0.0
-    return proper
+    return proper if improper else None
 
 
 def _draws(

@@ -1,8 +1,8 @@
 """A graph as a program: whitened coordinates to the user's, parents first, then the summed log likelihood.
 
-A program is static, hashable and equal for like graphs; its numbers travel beside it in `ProgramArrays`. It consists of groups
-of like draws and of plates of like datasets, so that what is traced does not grow with the number of datasets. The functions
-are namespace-agnostic but for the likelihood.
+A program is static, hashable and equal for like graphs; its numbers travel beside it in `ProgramArrays`. It consists of
+groups of like draws and of plates of like datasets, so that what is traced does not grow with the number of datasets.
+The functions are namespace-agnostic but for the likelihood.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DrawGroup:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """A group, which entries of x it transforms and which entries of theta its parameters read, one selection a slot."""
+    """A group, the entries of x it transforms and those of theta that its parameters read, one selection a slot."""
 
     group: DrawGroup
     columns: Slices
@@ -57,7 +57,7 @@ class Datasets:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Generations of draws, parents first; ``scanned`` are the later ones where there are many; then the likelihoods."""
+    """Generations of draws, parents first (``scanned``: the later ones where there are many); then the likelihoods."""
 
     generations: tuple[tuple[Draws, ...], ...]
     scanned: tuple[DrawGroup, ...]
@@ -74,7 +74,7 @@ class DrawArrays(NamedTuple):
 
 
 class GenerationArrays(NamedTuple):
-    """Of a scanned group: `DrawArrays` with indices only, and ``positions`` in theta; all with a leading axis, the generation."""
+    """Of a scanned group: `DrawArrays` with indices only, and ``positions`` in theta; the first axis is the generation."""
 
     draws: DrawArrays
     positions: Array
@@ -88,12 +88,12 @@ class DatasetsArrays(NamedTuple):
 
 
 class ProgramArrays(NamedTuple):
-    """The numbers of a program; ``proper`` (P,) is 1 where the prior is N(0, 1) in x, else 0, empty if all are."""
+    """The numbers of a program; ``proper`` (P,) is 1 where the prior is N(0, 1) in x, else 0."""
 
     generations: tuple[tuple[DrawArrays, ...], ...]
     scanned: tuple[GenerationArrays, ...]
     plates: tuple[DatasetsArrays, ...]
-    proper: Array
+    proper: Array | None  # None: all are
 
 
 def values_at(program: Program, x: Array, data: ProgramArrays) -> Array:
@@ -185,7 +185,8 @@ class LogPrior:
         self.program = program
 
     def __call__(self, x: Array, data: ProgramArrays) -> Array:
-        total = (-data.proper * (0.5 * x * x + LOG_SQRT_2PI)).sum()
+        proper = 1.0 if data.proper is None else data.proper
+        total = (-proper * (0.5 * x * x + LOG_SQRT_2PI)).sum()
         for draws, arrays in zip(self.program.generations[0], data.generations[0], strict=True):
             if draws.group.kind is not None:
                 total = total + self._log_improper(draws, arrays, x)
@@ -201,7 +202,7 @@ class LogPrior:
 
 @lru_cache(maxsize=256)
 def densities_of(program: Program) -> tuple[SummedLogLikelihood, LogPrior]:
-    """The log likelihood and the log prior: one pair of objects for like programs, so that what was jitted is found by identity."""
+    """Log likelihood and log prior: one pair of objects for like programs, so that what was jitted is found by identity."""
     return SummedLogLikelihood(program), LogPrior(program)
 
 

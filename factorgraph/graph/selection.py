@@ -1,6 +1,7 @@
 """Which entries of a vector: a few strided slices where they are regular, otherwise an index array.
 
-A slice is free and so is its gradient; the gradient of an index is a scatter, which on a CPU costs more than a likelihood.
+A slice is free and so is its gradient; the gradient of an index is a scatter, which on a CPU costs more than a
+likelihood.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def selection(positions: Sequence[int] | np.ndarray) -> tuple[Slices, np.ndarray
     positions = np.asarray(positions, dtype=int)
     if len(positions) > 1 and np.all(positions == positions[0]):
         positions = positions[:1]
-    slices = []
+    slices: list[tuple[int, int, int]] = []
     while len(positions) and len(slices) < _MOST_SLICES:
         step = int(positions[1] - positions[0]) if len(positions) > 1 else 1
         if step <= 0:

@@ -22,8 +22,8 @@ _MOST_ROWS = 60
 class SearchResult:
     """Weighted samples of a model's unknowns, and the instances they suggest; like a list, one child a dataset.
 
-    A result of a single dataset behaves as its only child does. Samples, weights and evidence of a child are those of the whole
-    search, seen in the variables of its model.
+    A result of a single dataset behaves as its only child does. Samples, weights and evidence of a child are those of
+    the whole search, seen in the variables of its model.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class SearchResult:
 
     @property
     def log_evidence(self) -> float:
-        """Log of the integral of all likelihoods times normalised priors, nats; nan where `log_evidence_note` says why."""
+        """Log of the integral of likelihoods times normalised priors, nats; nan where `log_evidence_note` says why."""
         return self.samples.log_evidence
 
     @property
@@ -151,7 +151,8 @@ class SearchResult:
         said = [f"{key}: {value}" for key, value in self.user_info.items()]
         evidence = f"{self.log_evidence:.3f} +- {significant(self.log_evidence_error, self.log_evidence_error)}"
         return [
-            f"{self.name or 'search'}: {self.status.message}, {self.samples.num_calls:,} likelihood calls, {self.seconds:.3g} s",
+            f"{self.name or 'search'}: {self.status.message}, {self.samples.num_calls:,} likelihood calls, "
+            f"{self.seconds:.3g} s",
             f"log evidence (nats): {evidence if not self.log_evidence_note else f'nan ({self.log_evidence_note})'}",
             f"largest log likelihood (nats): {self.max_log_likelihood:.3f}",
             f"effective samples: {self.samples.effective_sample_size:.0f} of {len(self.samples):,}",
