@@ -87,7 +87,7 @@ class HierarchicalFactor:
         self.family, self.parameters = distribution.family_of(**parameters)
         self.name = name
         self.arguments = dict(parameters)
-        self._drawn: list[Variable] = []
+        self._drawn: dict[Variable, None] = {}
 
     @property
     def drawn_variables(self) -> tuple[Variable, ...]:
@@ -101,9 +101,9 @@ class HierarchicalFactor:
                 f"add_drawn_variable({variable!r}): a variable of a model is needed, such as model.centre; "
                 "a fixed value or a relation cannot be drawn."
             )
-        if any(variable is other for other in self._drawn):
+        if variable in self._drawn:
             raise GraphError(f"add_drawn_variable({variable!r}): it has been drawn from this parent already.")
-        self._drawn.append(variable)
+        self._drawn[variable] = None
 
     def __getattr__(self, name: str) -> Any:
         arguments = self.__dict__.get("arguments", {})

@@ -45,6 +45,7 @@ class ContractedPlate(abc.ABC):
         self.method = "direct"
         self.num_likelihood_calls = 0
         self.local_parameters = plate.arrays.local.copy()
+        self._referenced = False
         self.shift = _shifts(plate.fingerprints(), seed, 1 + plate.signature.num_shared + plate.signature.num_local)
 
     @property
@@ -83,25 +84,37 @@ class ContractedPlate(abc.ABC):
             return phi
         return lambda rows: np.moveaxis(phi[:, self.plate.shared_index[rows]], 0, 1)
 
-    def set_reference(self, phi: np.ndarray) -> None:
-        """Centre and scale the coordinates of what is drawn from a parent on its predictive density over ``phi`` (n, D)."""
+    def set_reference(self, phi: np.ndarray) -> bool:
+        """Centre and scale the coordinates of what is drawn from a parent on its predictive density over ``phi`` (n, D).
+
+        Returns
+        -------
+        Whether anything changed: a reference that still covers the predictive density without being much wider is kept.
+        """
         signature = self.plate.signature
         drawn = [slot for slot, _ in signature.draws if not signature.roles[slot].shared]
         values = self._predictive(phi) if drawn else {}
+        parameters = self.local_parameters.copy()
         for slot in drawn:
             role = signature.roles[slot]
-            unit = self.local_parameters[:, None, role.position].copy()
+            unit = parameters[:, None, role.position].copy()
             unit[..., 2:] = (0.0, 1.0)
             with np.errstate(all="ignore"):
                 t = coordinate_from_value(role.kind or "real", values[slot], unit)
             low, middle, high = np.nanquantile(np.where(np.isfinite(t), t, np.nan), [0.16, 0.5, 0.84], axis=1)
-            self.local_parameters[:, role.position, 2] = middle
-            self.local_parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12)
+            parameters[:, role.position, 2] = middle
+            parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12)
+        positions = [signature.roles[slot].position for slot in drawn]
+        if self._referenced and _adequate(self.local_parameters[:, positions], parameters[:, positions]):
+            return False
+        self.local_parameters, self._referenced = parameters, True
+        return True
 
     def _predictive(self, phi: np.ndarray) -> dict[int, np.ndarray]:
         """Draws (N, n) of every slot, parents first; ``phi`` (n, D) in coordinates."""
         signature, index = self.plate.signature, self.plate.shared_index
         normal = normal_points(len(phi), max(signature.num_local, 1), seed=2)
+        normal = np.random.default_rng(2).permutation(normal)  # two Sobol sequences must not be paired point by point
         table = np.stack([s.value(phi[:, i]) for i, s in enumerate(self.shared)]) if len(self.shared) else None
         drawn = {slot: k for k, (slot, _) in enumerate(signature.draws) if not signature.roles[slot].shared}
         values: dict[int, np.ndarray] = {}
@@ -110,8 +123,10 @@ class ContractedPlate(abc.ABC):
                 values[slot] = table[index[:, role.position]]  # type: ignore[index]
             elif slot in drawn:
                 values[slot] = np.zeros((self.plate.size, len(phi)))
-            else:
+            elif role.position in signature.interface:
                 values[slot] = role.value(normal[:, role.position], self.local_parameters[:, None, role.position])
+            else:
+                values[slot] = np.zeros(())  # no parent asks for it
         constants = (None,) * signature.num_constants
         constants += tuple(c[:, None] for c in self.plate.arrays.constants[signature.num_constants :])
         for _ in drawn:  # a draw may be another draw's parameter: as many passes as draws settle every order
@@ -120,6 +135,13 @@ class ContractedPlate(abc.ABC):
                 drawn_values = signature.draws[k][1].from_normal(normal[:, signature.roles[slot].position], *parameters[k])
                 values[slot] = np.broadcast_to(drawn_values, (self.plate.size, len(phi)))
         return values
+
+
+def _adequate(old: np.ndarray, new: np.ndarray) -> bool:
+    """Whether coordinates (N, k, 4) still serve: centred within half their scale, and at most twice as wide as asked."""
+    ratio = new[..., 3] / old[..., 3]
+    shift = np.abs(new[..., 2] - old[..., 2]) / old[..., 3]
+    return bool(np.all((ratio > 0.5) & (ratio < 1.1) & (shift < 0.5)))
 
 
 def _shifts(fingerprints: np.ndarray, seed: int, dimension: int) -> np.ndarray:

@@ -450,15 +450,11 @@ def local_posteriors(
 
     def dataset(pack: tuple) -> LocalPosterior:
         arrays, rule, points = pack
-        z, weights, picked = jax.vmap(
-            lambda phi, chance: _CONDITIONALS[method](signature, uniform, arrays, rule, phi, chance)
-        )(points, chance)
-        theta = jax.vmap(jax.vmap(lambda z: values(arrays, z)))(z)
-        weights = weights[..., None] / weights.shape[0]
-        mean = jnp.sum(weights * theta, axis=(0, 1))
-        variance = jnp.sum(weights * (theta - mean) ** 2, axis=(0, 1))
-        draws = jax.vmap(lambda z: values(arrays, z))(picked)
-        return LocalPosterior(draws, mean, jnp.sqrt(variance))
+        z, weights, picked = _CONDITIONALS[method](signature, uniform, arrays, rule, points, chance)
+        theta = jax.vmap(lambda z: values(arrays, z))(z)
+        mean = weights @ theta
+        variance = weights @ (theta - mean) ** 2
+        return LocalPosterior(jax.vmap(lambda z: values(arrays, z))(picked), mean, jnp.sqrt(variance))
 
     return jax.lax.map(dataset, (arrays, rule, phi), batch_size=_LANES)
 
@@ -466,29 +462,46 @@ def local_posteriors(
 def _analytic_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array, chance: Array
 ) -> tuple[Array, Array, Array]:
-    """Cubature points that carry the first two moments exactly, and one draw."""
-    mode, factor = conditional_gaussian(signature, arrays, rule, phi)
+    """Weighted points of z over all of ``phi`` (cubature points, which carry two moments exactly), and a draw for each phi."""
     num = signature.num_local
-    spread = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(num), lower=False)
-    steps = np.sqrt(num) * jnp.concatenate([spread.T, -spread.T])
-    picked = mode + spread @ ndtri(chance[1:])
-    return mode + steps, jnp.full(2 * num, 1.0 / (2 * num)), picked
+
+    def at(phi: Array, chance: Array) -> tuple[Array, Array]:
+        mode, factor = conditional_gaussian(signature, arrays, rule, phi)
+        spread = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(num), lower=False)
+        steps = np.sqrt(num) * jnp.concatenate([spread.T, -spread.T])
+        return mode + steps, mode + spread @ ndtri(chance[1:])
+
+    z, picked = jax.vmap(at)(phi, chance)
+    return z.reshape(-1, num), jnp.full(z.shape[0] * 2 * num, 1.0 / (z.shape[0] * 2 * num)), picked
 
 
 def _population_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array, chance: Array
 ) -> tuple[Array, Array, Array]:
-    log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z) - rule.log_reference
-    weights = _self_normalised(log_p + jnp.log(rule.likelihood[0] + rule.likelihood[1]))
-    return rule.z, weights, rule.z[_pick(weights, chance[0])]
+    """The nodes, their weights averaged over ``phi``, and one node for each phi."""
+    log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
+
+    def at(phi: Array, chance: Array) -> tuple[Array, Array]:
+        log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z)
+        weights = _self_normalised(log_p + log_mass)
+        return weights, rule.z[_pick(weights, chance[0])]
+
+    weights, picked = jax.vmap(at)(phi, chance)
+    return rule.z, jnp.mean(weights, axis=0), picked
 
 
 def _joint_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array, chance: Array
 ) -> tuple[Array, Array, Array]:
-    z, log_weight = conditional_draws(signature, uniform, arrays, rule, phi)
-    weights = _self_normalised(log_weight)
-    return z, weights, z[_pick(weights, chance[0])]
+    """The points of the conditional proposals, their weights over ``phi``, and one of them for each phi."""
+
+    def at(phi: Array, chance: Array) -> tuple[Array, Array, Array]:
+        z, log_weight = conditional_draws(signature, uniform, arrays, rule, phi)
+        weights = _self_normalised(log_weight)
+        return z, weights, z[_pick(weights, chance[0])]
+
+    z, weights, picked = jax.vmap(at)(phi, chance)
+    return z.reshape(-1, signature.num_local), weights.reshape(-1) / phi.shape[0], picked
 
 
 def _self_normalised(log_weight: Array) -> Array:

@@ -30,7 +30,7 @@ from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_ou
 from searches.importance import TRUSTED_K_HAT
 from searches.quasi import normal_points, uniform_points
 
-_PREDICTIVE_DRAWS = 256
+_PREDICTIVE_DRAWS = 128
 _PILOT = 512
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
@@ -118,8 +118,9 @@ def explore_around(graph: ContractedGraph, start: Start) -> None:
     factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     phi = start.mean + normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4) @ factor.T
     for plate in graph.plates:
-        plate.set_reference(phi)
-        plate.explore(start.mean, factor, proper=True)
+        changed = plate.set_reference(phi)
+        if changed or plate.method == "joint":
+            plate.explore(start.mean, factor, proper=True)
 
 
 def _prior_draws(shared: Sequence[SharedVariable]) -> tuple[np.ndarray, bool]:
@@ -228,7 +229,7 @@ def _correction(graph: ContractedGraph, state: EPState, settings: Settings) -> C
     if not settings.correct or graph.dimension == 0 or state.all_exact:
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
-    num = 2048 if size <= 200 else 512 if size <= 2000 else 256
+    num = 2048 if size <= 200 else 512 if size <= 500 else 256
     if any(plate.method == "joint" for plate in graph.plates):
         num = min(num, 512)
     return correct(graph, state, num_draws=num, seed=settings.seed)
@@ -289,7 +290,7 @@ def _local(plate: ContractedPlate, state: EPState, phi: np.ndarray, correction: 
     num_local = plate.plate.signature.num_local
     if num_local == 0:
         return None
-    num = 256 if plate.plate.size <= 2000 else 64
+    num = 256 if plate.plate.size <= 200 else 64
     dimension = phi.shape[1]
     if correction is None:  # whitened points carry the Gaussian's first two moments exactly
         num = max(num, 1 << int(np.ceil(np.log2(2 * dimension + 1))))

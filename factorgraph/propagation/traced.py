@@ -80,9 +80,11 @@ class TracedPlate(ContractedPlate):
 
     # --- exploration ---
 
-    def set_reference(self, phi: np.ndarray) -> None:
-        super().set_reference(phi)
-        self._upload()
+    def set_reference(self, phi: np.ndarray) -> bool:
+        changed = super().set_reference(phi)
+        if changed:
+            self._upload()
+        return changed
 
     def explore(
         self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import jax
 import numpy as np
 
 from factorgraph.errors import PriorError
@@ -26,7 +27,7 @@ from factorgraph.model.families.normal_tail import (
     normal_from_log_tails,
     repeat,
 )
-from messages.array_namespace import Array, namespace
+from messages.array_namespace import Array, namespace, ndtr, ndtri
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Gaussian(Family):
     def log_density(self, value: Array, *parameters: Array) -> Array:
         mean, sigma = parameters
         xp = namespace(value, mean, sigma)
+        scale = xp.where(sigma > 0.0, sigma, 1.0)  # a function of the parameters alone: once for a plate of values
         inside = xp.isfinite(value) & (sigma > 0.0)
-        scale = xp.where(inside, sigma, 1.0)
         z = (xp.where(inside, value, mean) - mean) / scale
         return inside_or_minus_infinity(inside, log_normal_density(z) - xp.log(scale))
 
@@ -87,10 +88,11 @@ class TruncatedGaussian(Family):
         mean, sigma = parameters[:2]
         lower, upper = self.support(*parameters)
         xp = namespace(value, *parameters)
-        inside = xp.isfinite(value) & (value >= lower) & (value <= upper) & (sigma > 0.0) & (lower < upper)
-        scale = xp.where(inside, sigma, 1.0)
+        valid = (sigma > 0.0) & (lower < upper)  # of the parameters alone: once for a plate of values
+        scale = xp.where(valid, sigma, 1.0)
+        log_mass = self._log_mass(mean, scale, xp.where(valid, lower, -math.inf), xp.where(valid, upper, math.inf))
+        inside = valid & xp.isfinite(value) & (value >= lower) & (value <= upper)
         z = (xp.where(inside, value, mean) - mean) / scale
-        log_mass = self._log_mass(mean, scale, xp.where(inside, lower, -math.inf), xp.where(inside, upper, math.inf))
         return inside_or_minus_infinity(inside, log_normal_density(z) - xp.log(scale) - log_mass)
 
     def to_normal(self, value: Array, *parameters: Array) -> Array:
@@ -109,7 +111,9 @@ class TruncatedGaussian(Family):
         return normal_from_log_tails(log_below - log_mass, log_above - log_mass)
 
     def from_normal(self, x: Array, *parameters: Array) -> Array:
-        return implicit_inverse(self.to_normal, partial(_solve_truncated, self), self.log_density)(x, *parameters)
+        if namespace(x, *parameters) is np:
+            return _solve_truncated(self, x, *parameters)
+        return _traced_quantile(self, x, *parameters)
 
     def _log_mass(self, mean: Array, sigma: Array, lower: Array, upper: Array) -> Array:
         """log of the untruncated probability of the support."""
@@ -118,6 +122,44 @@ class TruncatedGaussian(Family):
         if self.has_lower:
             return log_normal_cdf((mean - lower) / sigma)
         return log_normal_cdf((upper - mean) / sigma) if self.has_upper else 0.0
+
+
+_ROOT_HALF = math.sqrt(0.5)
+
+
+def _traced_quantile(family: TruncatedGaussian, x: Array, *parameters: Array) -> Array:
+    """The quantile for kernels, without iteration: sums of positive tail probabilities, a series beside the limits.
+
+    Agrees with `_solve_truncated` to 1e-11 of the distance from the nearer limit or of sigma, except where a limit lies more than
+    30 sigma inside a tail of the untruncated normal: there the tail is taken as sqrt(a^2 - 2 log Q), good to 1e-3.
+    """
+    mean, sigma = parameters[:2]
+    lower, upper = family.support(*parameters)
+    xp = namespace(x, *parameters)
+    low, high = 0.5 * jax.lax.erfc(-_ROOT_HALF * x), 0.5 * jax.lax.erfc(_ROOT_HALF * x)
+    a, b = (lower - mean) / sigma, (upper - mean) / sigma
+    below = ndtr(a) * high + ndtr(b) * low
+    above = ndtr(-a) * high + ndtr(-b) * low
+    in_upper = above < below
+    z = ndtri(xp.maximum(xp.where(in_upper, above, below), 1e-300))
+    value = mean + sigma * xp.where(in_upper, -z, z)
+    log_mass = family._log_mass(mean, sigma, lower, upper)
+    for present, limit, end, mass in ((family.has_lower, a, 1.0, low), (family.has_upper, -b, -1.0, high)):
+        if present:
+            ratio = mass * xp.exp(log_mass - log_normal_density(limit))
+            distance = _series_from_limit(limit, ratio)
+            far = xp.where(limit > 30.0, limit, 30.0)
+            tail = xp.sqrt(far * far - 2.0 * xp.log(xp.maximum(1.0 - mass, 1e-300))) - far
+            distance = xp.where(limit > 30.0, tail, distance)
+            near = (ratio * (1.0 + xp.abs(limit)) < 1e-3) | (limit > 30.0)
+            value = xp.where(near, (lower if end > 0.0 else upper) + end * sigma * distance, value)
+    return xp.clip(value, lower, upper)
+
+
+def _series_from_limit(a: Array, u: Array) -> Array:
+    """d with Phi(a + d) - Phi(a) = u phi(a), to fourth order in u."""
+    a2 = a * a
+    return u * (1.0 + u * (0.5 * a + u * ((2.0 * a2 + 1.0) / 6.0 + u * a * (6.0 * a2 + 7.0) / 24.0)))
 
 
 def _solve_truncated(family: TruncatedGaussian, x: Array, *parameters: Array) -> Array:
