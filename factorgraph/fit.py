@@ -6,6 +6,7 @@ Each is a thin front of its namesake in `searches`, from which it takes its sett
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from searches.nested_ultranest import UltraNest as _UltraNest
 from searches.samples import Samples
 from searches.search import Search
 from searches.smc import SMC as _SMC
+from searches.status import Status
 from searches.target import Target
 
 _IMPROPER = "a prior is flat and improper, so the evidence is not defined"
@@ -76,7 +78,8 @@ class GlobalSearch:
         graph = _graph_of(model, analysis)
         target, start = target_of(graph), time.perf_counter()
         samples = self.explore(target, seed=seed)
-        whole = SearchResult(
+        factors = zip(graph.factors, graph.dataset_names, strict=True)
+        result = SearchResult(
             model if graph is not analysis else graph.global_prior_model,
             samples,
             global_variables(graph),
@@ -85,10 +88,11 @@ class GlobalSearch:
             seconds=time.perf_counter() - start,
             seed=seed,
             user_info=info,
+            datasets=[(factor.prior_model, name) for factor, name in factors],
         )
-        factors = zip(graph.factors, graph.dataset_names, strict=True)
-        whole.children = tuple(whole.restricted_to(factor.prior_model, name) for factor, name in factors)
-        return whole
+        if result.status != Status.ok:
+            warnings.warn(f"{result.name}: {result.status.message}. See result.info.", stacklevel=2)
+        return result
 
     def explore(self, target: Target, *, seed: int) -> Samples:
         """Run the search on a target; `fit` builds that of a whole graph."""
@@ -123,7 +127,11 @@ class SMC(GlobalSearch):
 
 
 class Laplace(GlobalSearch):
-    """Mode and curvature, importance-weighted; settings: `searches.Laplace`."""
+    """Mode and curvature, importance-weighted; settings: `searches.Laplace`.
+
+    In a hierarchical graph the mode over all private variables and their scatter together may lie far from where the
+    posterior has its mass; k-hat then says so, and ``graph.optimise()``, `SMC` or a nested search is the mend.
+    """
 
     search_class = _Laplace
 

@@ -74,7 +74,7 @@ class DrawArrays(NamedTuple):
 
 
 class GenerationArrays(NamedTuple):
-    """Of a scanned group: `DrawArrays` with indices only, and ``positions`` in theta; the first axis is the generation."""
+    """Of a scanned group: `DrawArrays` with indices only, ``positions`` in theta; the first axis is the generation."""
 
     draws: DrawArrays
     positions: Array
@@ -202,7 +202,7 @@ class LogPrior:
 
 @lru_cache(maxsize=256)
 def densities_of(program: Program) -> tuple[SummedLogLikelihood, LogPrior]:
-    """Log likelihood and log prior: one pair of objects for like programs, so that what was jitted is found by identity."""
+    """Log likelihood and log prior: one pair of objects for like programs, so that jitted code is found by identity."""
     return SummedLogLikelihood(program), LogPrior(program)
 
 

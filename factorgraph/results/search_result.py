@@ -35,8 +35,8 @@ class SearchResult:
         Over `variables`, by name, in the user's coordinates.
     variables
         The P unknowns, in the order of the samples' parameters.
-    children
-        One `SearchResult` a dataset.
+    datasets
+        Model and name of each dataset.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SearchResult:
         variables: Sequence[Variable],
         *,
         name: str = "",
-        children: Sequence[SearchResult] = (),
+        datasets: Sequence[tuple[Any, str]] = (),
         note: str = "",
         seconds: float = float("nan"),
         seed: int = 0,
@@ -56,7 +56,7 @@ class SearchResult:
         self.samples = samples
         self.variables = tuple(variables)
         self.name = name
-        self.children = tuple(children)
+        self._datasets = tuple(datasets)
         self.log_evidence_note = note
         self.seconds = seconds
         self.seed = seed
@@ -64,8 +64,7 @@ class SearchResult:
 
     def restricted_to(self, model: Any, name: str) -> SearchResult:
         """The same samples over the variables of ``model``, named by their paths in it."""
-        column = {variable: i for i, variable in enumerate(self.variables)}
-        variables = structure_of(model)[1]
+        column, variables = self._column, structure_of(model)[1]
         columns = np.array([column[v] for v in variables], dtype=int)
         names = tuple(".".join(model.paths.get(v, (self.samples.names[column[v]],))) for v in variables)
         s = self.samples
@@ -73,6 +72,10 @@ class SearchResult:
         return SearchResult(
             model, samples, variables, name=name, note=self.log_evidence_note, seconds=self.seconds, seed=self.seed
         )
+
+    @cached_property
+    def _column(self) -> dict[Variable, int]:
+        return {variable: i for i, variable in enumerate(self.variables)}
 
     # --- instances ---
 
@@ -97,9 +100,8 @@ class SearchResult:
         return self._instance(self.samples.quantile(0.5))
 
     def _instance(self, vector: np.ndarray) -> Any:
-        value = dict(zip(self.variables, vector.tolist(), strict=True))
         structure, variables, constants = structure_of(self.model)
-        return structure.build([value[v] for v in variables], constants)
+        return structure.build([float(vector[self._column[v]]) for v in variables], constants)
 
     # --- moments ---
 
@@ -126,12 +128,17 @@ class SearchResult:
 
     # --- one child a dataset ---
 
+    @cached_property
+    def children(self) -> tuple[SearchResult, ...]:
+        """One result a dataset."""
+        return tuple(self.restricted_to(model, name) for model, name in self._datasets)
+
     def __len__(self) -> int:
-        return len(self.children)
+        return len(self._datasets)
 
     def __getitem__(self, index: int | str | slice) -> Any:
         if isinstance(index, str):
-            names = [child.name for child in self.children]
+            names = [name for _, name in self._datasets]
             if index not in names:
                 raise KeyError(f"No dataset {index!r}; there are {', '.join(names[:20])}{', ...' * (len(names) > 20)}.")
             index = names.index(index)
@@ -175,6 +182,6 @@ class SearchResult:
 
     def __repr__(self) -> str:
         return (
-            f"SearchResult({self.name or type(self.model).__name__}, {len(self.children)} datasets, "
+            f"SearchResult({self.name or type(self.model).__name__}, {len(self)} datasets, "
             f"{len(self.variables)} parameters, log_evidence={self.log_evidence:.6g})"
         )
