@@ -8,7 +8,7 @@ and no parent is counted twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from factorgraph.graph.program import (
     GenerationArrays,
     Program,
     ProgramArrays,
+    Reading,
     SummedLogLikelihood,
     collapsed,
     densities_of,
@@ -43,6 +44,7 @@ from searches.target import Target, standard_normal_log_density
 Array = Any
 Shapes = tuple[tuple[int, ...], ...]
 Row = tuple[Variable, tuple[Variable, ...], tuple[Any, ...]]  # what is drawn, its parents, the constants
+Read = Callable[[Sequence[int] | np.ndarray], tuple[Reading, np.ndarray | None]]
 Generation = dict[tuple[DrawGroup, Shapes], list[Row]]
 
 _UNROLLED_GENERATIONS = 8  # longer chains of draws are scanned
@@ -214,16 +216,24 @@ def _program(
 ) -> tuple[Program, ProgramArrays]:
     column = {variable: i for i, variable in enumerate(variables)}
     num_unrolled = len(generations) if len(generations) <= _UNROLLED_GENERATIONS else 1
-    unrolled = [[_draws(k[0], rows, column, position) for k, rows in g.items()] for g in generations[:num_unrolled]]
+    sizes = [len(rows) for g in generations[:num_unrolled] for rows in g.values()]
+    firsts = np.cumsum([0, *sizes])[:-1] if num_unrolled == len(generations) else np.zeros(0, dtype=int)
+    read = partial(_reading, firsts)
+    numbers = Numbers()
+    unrolled = [
+        [_draws(numbers, k[0], rows, column, position, read) for k, rows in g.items()]
+        for g in generations[:num_unrolled]
+    ]
     scanned = list(dict.fromkeys(key for g in generations[num_unrolled:] for key in g))
     later = [_scanned([g.get(k, []) for g in generations[num_unrolled:]], column, position) for k in scanned]
-    datasets = [_datasets(graph, plate, position) for plate in plates]
+    datasets = [_datasets(graph, plate, position, read) for plate in plates]
     program = Program(
         tuple(tuple(static for static, _ in generation) for generation in unrolled),
         tuple(group for group, _ in scanned),
         tuple(static for static, _ in datasets),
     )
     return program, ProgramArrays(
+        numbers.joined(),
         tuple(tuple(arrays for _, arrays in generation) for generation in unrolled),
         tuple(later),
         tuple(arrays for _, arrays in datasets),
@@ -238,16 +248,47 @@ def _proper(roots: Generation, column: dict[Variable, int]) -> np.ndarray | None
     return proper if improper else None
 
 
+def _reading(firsts: np.ndarray, positions: Sequence[int] | np.ndarray) -> tuple[Reading, np.ndarray | None]:
+    """How to read ``positions`` of theta, given the first position of each group (none: they are in one piece)."""
+    positions = np.asarray(positions, dtype=int)
+    owners = np.searchsorted(firsts, positions, side="right") - 1
+    one_group = len(firsts) > 0 and bool(np.all(owners == owners[0]))
+    slices, index = selection(positions - firsts[owners[0]] if one_group else positions)
+    return Reading(int(owners[0]) if one_group else None, slices), index
+
+
+class Numbers:
+    """Constants, one after the other in one array."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = [np.zeros(0)]
+        self._size = 0
+
+    def add(self, constant: np.ndarray) -> tuple[int, int, tuple[int, ...]]:
+        """Where it is, and its shape."""
+        start, self._size = self._size, self._size + constant.size
+        self._parts.append(constant.ravel())
+        return start, self._size, constant.shape
+
+    def joined(self) -> np.ndarray:
+        return np.concatenate(self._parts)
+
+
 def _draws(
-    group: DrawGroup, rows: Sequence[Row], column: dict[Variable, int], position: dict[Variable, int]
+    numbers: Numbers,
+    group: DrawGroup,
+    rows: Sequence[Row],
+    column: dict[Variable, int],
+    position: dict[Variable, int],
+    read: Read,
 ) -> tuple[Draws, DrawArrays]:
     variables, parents, constants = zip(*rows, strict=True)
     columns = selection([column[v] for v in variables])
-    read = [selection([position[v] for v in slot]) for slot in zip(*parents, strict=True)]
-    numbers = tuple(collapsed(np.array(c, dtype=np.float64)) for c in zip(*constants, strict=True))
+    readings = [read([position[v] for v in slot]) for slot in zip(*parents, strict=True)]
+    columnwise = tuple(collapsed(np.array(c, dtype=np.float64)) for c in zip(*constants, strict=True))
     return (
-        Draws(group, columns[0], tuple(slices for slices, _ in read)),
-        DrawArrays(columns[1], tuple(index for _, index in read), numbers, _coordinates(group, numbers, len(rows))),
+        Draws(group, columns[0], tuple(reading for reading, _ in readings), tuple(map(numbers.add, columnwise))),
+        DrawArrays(columns[1], tuple(index for _, index in readings), _coordinates(group, columnwise, len(rows))),
     )
 
 
@@ -275,13 +316,10 @@ def _scanned(
         return np.array(numbers).reshape(len(generations), width)
 
     return GenerationArrays(
-        DrawArrays(
-            table([column[v] for v in variables]),
-            tuple(table([position[v] for v in slot]) for slot in zip(*parents, strict=True)),
-            tuple(table(c) for c in zip(*constants, strict=True)),
-            None,
-        ),
+        table([column[v] for v in variables]),
         table(place),
+        tuple(table([position[v] for v in slot]) for slot in zip(*parents, strict=True)),
+        tuple(table(c) for c in zip(*constants, strict=True)),
     )
 
 
@@ -289,14 +327,14 @@ def _numbered(rows: list[Row], width: int) -> list[tuple[int, Row]]:
     return [(i, rows[i] if i < len(rows) else rows[0] if rows else ()) for i in range(width)]  # type: ignore[misc]
 
 
-def _datasets(graph: Graph, plate: Plate, position: dict[Variable, int]) -> tuple[Datasets, DatasetsArrays]:
+def _datasets(graph: Graph, plate: Plate, position: dict[Variable, int], read: Read) -> tuple[Datasets, DatasetsArrays]:
     positions = _slot_positions(graph, plate, position)
-    slots = [selection(p) for p in positions]
+    slots = [read(p) for p in positions]
     constants = tuple(map(collapsed, plate.arrays.constants[: plate.signature.num_constants]))
     static = Datasets(
         plate.signature,
         plate.size,
-        tuple(slices for slices, _ in slots),
+        tuple(reading for reading, _ in slots),
         tuple(len(p) > 1 and bool(np.all(p == p[0])) for p in positions),
         tuple(len(constant) < plate.size for constant in constants),
     )

@@ -36,21 +36,36 @@ class DrawGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Which values a slot reads: entries of one group's values, or of theta, which is all of them in a row."""
+
+    group: int | None
+    slices: Slices
+
+
+@dataclass(frozen=True, slots=True)
 class Draws:
-    """A group, the entries of x it transforms and those of theta that its parameters read, one selection a slot."""
+    """A group, the entries of x it transforms, what its parameters read, slot by slot, and where its constants are.
+
+    A constant is a range of ``ProgramArrays.numbers`` and a shape, ``(n, ...)`` or ``(1, ...)``.
+    """
 
     group: DrawGroup
     columns: Slices
-    parents: tuple[Slices, ...]
+    parents: tuple[Reading, ...]
+    constants: tuple[tuple[int, int, tuple[int, ...]], ...]
+
+    def constants_in(self, numbers: Array) -> tuple[Array, ...]:
+        return tuple(numbers[start:stop].reshape(shape) for start, stop, shape in self.constants)
 
 
 @dataclass(frozen=True, slots=True)
 class Datasets:
-    """Like datasets and what of theta they read; slots and constants that all have in common are not mapped over."""
+    """Like datasets and what their slots read; slots and constants that all have in common are not mapped over."""
 
     signature: Signature
     size: int
-    slots: tuple[Slices, ...]
+    slots: tuple[Reading, ...]
     common_slots: tuple[bool, ...]
     common_constants: tuple[bool, ...]
 
@@ -65,31 +80,37 @@ class Program:
 
 
 class DrawArrays(NamedTuple):
-    """Of n like draws: indices where a selection has no slices; ``constants`` (n,) or (1,); ``coordinate`` (n, 4)."""
+    """Of n like draws: indices where a selection has no slices; ``coordinate`` (n, 4) of an improper density."""
 
-    columns: Array
-    parents: tuple[Array, ...]
-    constants: tuple[Array, ...]
+    columns: Array | None
+    parents: tuple[Array | None, ...]
     coordinate: Array | None
 
 
 class GenerationArrays(NamedTuple):
-    """Of a scanned group: `DrawArrays` with indices only, ``positions`` in theta; the first axis is the generation."""
+    """Of a scanned group: ``positions`` in theta, what is read there and of x, and constants, all (generations, n)."""
 
-    draws: DrawArrays
+    columns: Array
     positions: Array
+    parents: tuple[Array, ...]
+    constants: tuple[Array, ...]
 
 
 class DatasetsArrays(NamedTuple):
     """Of N like datasets: indices of slots as above; ``constants`` (N, ...) or (1, ...)."""
 
-    slots: tuple[Array, ...]
+    slots: tuple[Array | None, ...]
     constants: tuple[Array, ...]
 
 
 class ProgramArrays(NamedTuple):
-    """The numbers of a program; ``proper`` (P,) is 1 where the prior is N(0, 1) in x, else 0."""
+    """The numbers of a program.
 
+    ``numbers`` are the constants of all draws, in one array because every array costs time at a call; ``proper`` (P,)
+    is 1 where the prior is N(0, 1) in x, else 0.
+    """
+
+    numbers: Array
     generations: tuple[tuple[DrawArrays, ...], ...]
     scanned: tuple[GenerationArrays, ...]
     plates: tuple[DatasetsArrays, ...]
@@ -98,13 +119,41 @@ class ProgramArrays(NamedTuple):
 
 def values_at(program: Program, x: Array, data: ProgramArrays) -> Array:
     """theta (..., P): all unknowns in the user's coordinates at ``x`` (..., P), in the program's order."""
-    xp = namespace(x)
-    theta = x[..., :0]
+    return _joined(groups_at(program, x, data), x)
+
+
+def groups_at(program: Program, x: Array, data: ProgramArrays) -> list[Array]:
+    """The values of each group, (..., n); in one piece where generations are scanned.
+
+    They are joined only where something reads across groups: a copy costs as much as a transformation.
+    """
+    values: list[Array] = []
     for generation, arrays in zip(program.generations, data.generations, strict=True):
-        new = [_values(d.group, *_read(d, a, x, theta), a) for d, a in zip(generation, arrays, strict=True)]
-        theta = xp.concatenate([theta, *new], axis=-1)
-    if not program.scanned:
-        return theta
+        values = values + [
+            _drawn(draws, a, x, values, data.numbers) for draws, a in zip(generation, arrays, strict=True)
+        ]
+    return [_scan(program, x, data, _joined(values, x))] if program.scanned else values
+
+
+def _drawn(draws: Draws, arrays: DrawArrays, x: Array, values: list[Array], numbers: Array) -> Array:
+    parents = [_read(values, reading, index, x) for reading, index in zip(draws.parents, arrays.parents, strict=True)]
+    t = select(x, draws.columns, arrays.columns)
+    if draws.group.kind is not None:
+        return value_from_coordinate(draws.group.kind, t, arrays.coordinate)
+    return _values(draws.group, t, parents, draws.constants_in(numbers))
+
+
+def _read(values: list[Array], reading: Reading, index: Array | None, x: Array) -> Array:
+    source = _joined(values, x) if reading.group is None else values[reading.group]
+    return select(source, reading.slices, index)
+
+
+def _joined(values: list[Array], x: Array) -> Array:
+    return namespace(x).concatenate([x[..., :0], *values], axis=-1) if len(values) != 1 else values[0]
+
+
+def _scan(program: Program, x: Array, data: ProgramArrays, theta: Array) -> Array:
+    xp = namespace(x)
     theta = xp.concatenate([theta, xp.zeros((*x.shape[:-1], x.shape[-1] - theta.shape[-1]))], axis=-1)
     if xp is jnp:
         return jax.lax.scan(lambda t, arrays: (_next_generation(program, arrays, x, t), None), theta, data.scanned)[0]
@@ -113,15 +162,8 @@ def values_at(program: Program, x: Array, data: ProgramArrays) -> Array:
     return theta
 
 
-def _read(draws: Draws, arrays: DrawArrays, x: Array, theta: Array) -> tuple[Array, list[Array]]:
-    parents = [select(theta, s, i) for s, i in zip(draws.parents, arrays.parents, strict=True)]
-    return select(x, draws.columns, arrays.columns), parents
-
-
-def _values(group: DrawGroup, t: Array, parents: list[Array], arrays: DrawArrays) -> Array:
-    if group.kind is not None:
-        return value_from_coordinate(group.kind, t, arrays.coordinate)
-    return group.family.from_normal(t, *group.parents.build(parents, arrays.constants))
+def _values(group: DrawGroup, t: Array, parents: list[Array], constants: tuple[Array, ...]) -> Array:
+    return group.family.from_normal(t, *group.parents.build(parents, constants))
 
 
 def _at_depth(scanned: tuple[GenerationArrays, ...], depth: int) -> tuple[GenerationArrays, ...]:
@@ -131,7 +173,7 @@ def _at_depth(scanned: tuple[GenerationArrays, ...], depth: int) -> tuple[Genera
 def _next_generation(program: Program, scanned: tuple[GenerationArrays, ...], x: Array, theta: Array) -> Array:
     """``theta`` with one generation filled in; padded rows, whose position is P, are dropped."""
     new = [
-        _values(group, x[..., a.draws.columns], [theta[..., i] for i in a.draws.parents], a.draws)
+        _values(group, x[..., a.columns], [theta[..., i] for i in a.parents], a.constants)
         for group, a in zip(program.scanned, scanned, strict=True)
     ]
     for values, arrays in zip(new, scanned, strict=True):
@@ -143,13 +185,13 @@ def _next_generation(program: Program, scanned: tuple[GenerationArrays, ...], x:
     return theta
 
 
-def plate_log_likelihood(plate: Datasets, theta: Array, arrays: DatasetsArrays) -> Array:
-    """Sum over the plate of log L at ``theta`` (P,), nats; traced."""
+def plate_log_likelihood(plate: Datasets, groups: list[Array], arrays: DatasetsArrays, x: Array) -> Array:
+    """Sum over the plate of log L at the values of ``groups``, nats; traced."""
 
     def one(values: list[Array], constants: list[Array]) -> Array:
         return jnp.asarray(log_likelihood(plate.signature, values, tuple(constants)), dtype=float)
 
-    read = [select(theta, s, i) for s, i in zip(plate.slots, arrays.slots, strict=True)]
+    read = [_read(groups, reading, index, x) for reading, index in zip(plate.slots, arrays.slots, strict=True)]
     values, value_axes = _mapped(read, plate.common_slots)
     constants, constant_axes = _mapped(arrays.constants, plate.common_constants)
     if all(plate.common_slots) and all(plate.common_constants):
@@ -169,9 +211,9 @@ class SummedLogLikelihood:
         self.program = program
 
     def __call__(self, x: Array, data: ProgramArrays) -> Array:
-        theta, total = values_at(self.program, x, data), 0.0
+        groups, total = groups_at(self.program, x, data), 0.0
         for plate, arrays in zip(self.program.plates, data.plates, strict=True):
-            total = total + plate_log_likelihood(plate, theta, arrays)
+            total = total + plate_log_likelihood(plate, groups, arrays, x)
         return total
 
 
@@ -189,15 +231,16 @@ class LogPrior:
         total = (-proper * (0.5 * x * x + LOG_SQRT_2PI)).sum()
         for draws, arrays in zip(self.program.generations[0], data.generations[0], strict=True):
             if draws.group.kind is not None:
-                total = total + self._log_improper(draws, arrays, x)
+                total = total + _log_improper(draws, arrays, x, data.numbers)
         return total
 
-    def _log_improper(self, draws: Draws, arrays: DrawArrays, x: Array) -> Array:
-        group, kind = draws.group, draws.group.kind or "real"
-        t = select(x, draws.columns, arrays.columns)
-        parameters = group.parents.build((), arrays.constants)
-        log_density = group.family.log_density(value_from_coordinate(kind, t, arrays.coordinate), *parameters)
-        return (log_density + log_jacobian(kind, t, arrays.coordinate)).sum()
+
+def _log_improper(draws: Draws, arrays: DrawArrays, x: Array, numbers: Array) -> Array:
+    group, kind = draws.group, draws.group.kind or "real"
+    t = select(x, draws.columns, arrays.columns)
+    parameters = group.parents.build((), draws.constants_in(numbers))
+    log_density = group.family.log_density(value_from_coordinate(kind, t, arrays.coordinate), *parameters)
+    return (log_density + log_jacobian(kind, t, arrays.coordinate)).sum()
 
 
 @lru_cache(maxsize=256)

@@ -42,7 +42,7 @@ def _whole(slices: list[tuple[int, int, int]], rest: np.ndarray) -> np.ndarray:
     return np.concatenate([*(np.arange(*s) for s in slices), rest])
 
 
-def select(array: Array, slices: Slices, index: Array) -> Array:
+def select(array: Array, slices: Slices, index: Array | None) -> Array:
     """The selected entries of the last axis of ``array``."""
     if not slices:
         return array[..., index]
