@@ -33,7 +33,7 @@ _HOMES = {
         "SMC",
         "UltraNest",
     ),
-    "factorgraph.graph.factor_graph_model": ("FactorGraphModel",),
+    "factorgraph.factor_graph_model": ("FactorGraphModel",),
     "factorgraph.graph.factors": ("AnalysisFactor", "HierarchicalFactor"),
     "factorgraph.model.array": ("Array",),
     "factorgraph.model.collection": ("Collection",),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from factorgraph.errors import GraphError
-from factorgraph.graph.factor_graph_model import FactorGraphModel
+from factorgraph.factor_graph_model import FactorGraphModel
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.graph.global_target import global_variables, target_of
 from factorgraph.results.search_result import SearchResult

@@ -7,6 +7,7 @@ jitted searches compile once for a structure and not once for a dataset.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -71,7 +72,7 @@ class Target:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if twice:
             raise TargetError(f"Parameter names must differ, these occur twice: {', '.join(twice)}.")
         if self.is_jax and not all(isinstance(f, Hashable) for f in (self.log_likelihood, self.log_prior)):

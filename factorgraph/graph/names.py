@@ -21,9 +21,11 @@ def names_of(
 ) -> dict[Variable, str]:
     """Names of all variables.
 
-    A variable's own ``name`` comes first; then, for a parent's parameter, ``parent.mean``; then its path in the first model that
-    has it. Shared variables that would have one name are numbered.
+    A shared variable's own ``name`` comes first; then, for a parent's parameter, ``parent.mean``; then its path in the first
+    model that has it. Shared variables that would have one name are numbered. A private variable is named by its path, which its
+    plate has in common.
     """
+    shared = set(terms.shared)
     names: dict[Variable, str] = {}
     for number, parent in enumerate(parents):
         title = parent.name or ("parent" if len(parents) == 1 else f"parent_{number}")
@@ -31,7 +33,8 @@ def names_of(
             names.setdefault(variable, _own_name(variable) or f"{title}.{'.'.join(path)}")
     for factor in factors:
         for variable, path in paths_of(factor.prior_model).items():
-            names.setdefault(variable, _own_name(variable) or ".".join(path))
+            own = _own_name(variable) if variable in shared else None
+            names.setdefault(variable, own or ".".join(path))
     for variable in terms.shared:
         names.setdefault(variable, _own_name(variable) or "variable")
     _number_duplicates(names, terms.shared)

@@ -94,14 +94,14 @@ def prepare(
         contracted_plate(_thinned(plate), shared, seed, lane) for plate, lane in zip(plates, lanes, strict=True)
     )
     graph = ContractedGraph(pilot, whitened)
-    if not any(plate.explored for plate in pilot):
-        return graph, find_start(graph, middle, spread, scout=True)
-    factor = np.linalg.cholesky(spread)
+    factor = np.linalg.cholesky(spread) if len(shared) else spread
     for plate in pilot:
         if proper:
             plate.set_reference(phi)
         plate.explore(middle, factor, proper=proper)
     start = find_start(graph, middle, spread, scout=True)
+    if all(p.plate.size == full.size and not p.explored for p, full in zip(pilot, plates, strict=True)):
+        return graph, start
     graph = ContractedGraph(
         tuple(
             plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane)
@@ -184,9 +184,12 @@ def _refined(
         if graph.dimension == 0 or np.max(total) < _TOLERATED_INNER_ERROR:
             break
         mean, covariance = state.phi_moments()
-        for plate, contribution in zip(graph.plates, contributions, strict=True):
+        refinable = [(p, c) for p, c in zip(graph.plates, contributions, strict=True) if p.method == "population"]
+        if not refinable:
+            break
+        for plate, contribution in refinable:
             worst = _dominant(contribution / np.maximum(total, 1e-300) ** 2)
-            if plate.method == "population" and len(worst):
+            if len(worst):
                 rounds = _REFINING_ROUNDS ** (attempt + 1)
                 plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=rounds, chosen=worst)
         state, more, converged = run(graph, state, settings)
@@ -230,8 +233,8 @@ def _correction(graph: ContractedGraph, state: EPState, settings: Settings) -> C
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 256
-    if any(plate.method == "joint" for plate in graph.plates):
-        num = min(num, 512)
+    if any(plate.method == "joint" for plate in graph.plates):  # every draw costs likelihood calls
+        num = min(num, 512 if size <= 50 else 256 if size <= 200 else 128)
     return correct(graph, state, num_draws=num, seed=settings.seed)
 
 

@@ -16,7 +16,7 @@ from messages.multivariate_normal import pack, sufficient_statistics, unpack
 from searches.quasi import normal_points
 
 _SEED = 5
-_FEWEST_POINTS = 32
+_FEWEST_POINTS = 16
 _POINTS_PER_PARAMETER = 6
 
 

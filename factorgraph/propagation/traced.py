@@ -20,7 +20,8 @@ _BLOCKS = (16, 128, 512)
 _GAUSSIAN_TOLERANCE = 1e-10
 _ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
-_CONDITIONAL_POINTS = {1: 32, 2: 64, 3: 128}  # 256 beyond
+_CONDITIONAL_POINTS = {1: 128, 2: 512}  # 1,024 beyond
+_JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
 
 
@@ -129,9 +130,8 @@ class TracedPlate(ContractedPlate):
     def _explore_joint(self, blocks: list[np.ndarray], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
-        adaptation = _ADAPTATION_POINTS.get(dimension, 1024)
-        uniform = jnp.asarray(uniform_points(adaptation, 1 + dimension, self.seed))
-        self.num_likelihood_calls += sum(map(len, blocks)) * 3 * adaptation
+        uniform = jnp.asarray(uniform_points(_JOINT_ADAPTATION_POINTS, 1 + dimension, self.seed))
+        self.num_likelihood_calls += sum(map(len, blocks)) * 3 * _JOINT_ADAPTATION_POINTS
         covariance = factor @ factor.T
         rules = []
         for rows in blocks:
@@ -147,7 +147,7 @@ class TracedPlate(ContractedPlate):
     def _uniform(self) -> Any:
         """Standardised points of the ``joint`` method; consecutive halves are its two half-samples."""
         local = self.plate.signature.num_local
-        return jnp.asarray(uniform_points(_CONDITIONAL_POINTS.get(local, 256), 1 + local, self.seed + 2))
+        return jnp.asarray(uniform_points(_CONDITIONAL_POINTS.get(local, 1024), 1 + local, self.seed + 2))
 
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
         points, uniform = self.points_of(phi), self._uniform()

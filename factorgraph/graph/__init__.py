@@ -1,0 +1,1 @@
+"""Factors, the terms they make, and the plates in which like terms are stacked."""

@@ -1,0 +1,1 @@
+"""Expectation propagation over the contracted graph: explore, start, sweep, correct, report."""
