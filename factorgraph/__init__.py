@@ -1,7 +1,8 @@
-"""Graphical models over many datasets: compose models, join them through shared and hierarchical variables, solve the graph.
+"""Graphical models over many datasets: compose models, join them through shared and hierarchical variables, solve the
+graph.
 
-``import factorgraph as fg`` is the only import a user needs. Everything is loaded when first used (PEP 562), so that importing the
-package is instant and brings in no sampler, plotting library or JAX.
+``import factorgraph as fg`` is the only import a user needs. Everything is loaded when first used (PEP 562), so that
+importing the package is instant and brings in no sampler, plotting library or JAX.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ __all__ = sorted([*_HOME_OF, *_MODULES, "__version__"])
 
 
 def _check_siblings() -> None:
-    """Refuse to work beside a user's own ``messages.py`` or ``searches.py``, which would be imported in place of ours."""
+    """Refuse to work beside a user's own ``messages.py`` or ``searches.py``, which would be imported in place of
+    ours."""
     home = Path(__file__).resolve().parent.parent
     for sibling in ("messages", "searches"):
         found = importlib.util.find_spec(sibling)

@@ -23,14 +23,15 @@ class Analysis:
     """A dataset and its log likelihood.
 
     A subclass stores what it likes on ``self`` and implements `log_likelihood_function`; it need not call
-    ``super().__init__()``. Numeric arrays and floats among its attributes are data, which may differ from one dataset of a plate
-    to the next; integers, booleans, strings and other objects are settings, which like datasets must have in common.
+    ``super().__init__()``. Numeric arrays and floats among its attributes are data, which may differ from one dataset
+    of a plate to the next; integers, booleans, strings and other objects are settings, which like datasets must have
+    in common.
 
     Parameters
     ----------
     use_jax
-        True insists that the likelihood can be traced by JAX: where it cannot, compiling the graph raises. Otherwise it is
-        tried, and a likelihood that cannot be traced is evaluated by plain calls.
+        True insists that the likelihood can be traced by JAX: where it cannot, compiling the graph raises. Otherwise
+        it is tried, and a likelihood that cannot be traced is evaluated by plain calls.
     use_jax_for_visualization
         Kept for the visualizer.
     """
@@ -47,7 +48,8 @@ class Analysis:
     def log_likelihood_function(self, instance: Any) -> float:
         """Log likelihood of the data given ``instance``, nats; a scalar."""
         raise LikelihoodError(
-            f"{type(self).__name__} has no likelihood: define log_likelihood_function(self, instance) returning a float."
+            f"{type(self).__name__} has no likelihood: define log_likelihood_function(self, instance), "
+            "returning a float."
         )
 
 
@@ -60,7 +62,7 @@ def data_of(analysis: Any) -> dict[str, Any]:
 
 def analysis_from(cls: type, data: dict[str, Any]) -> Any:
     """An analysis of class ``cls`` with the attributes ``data``, made without calling its constructor."""
-    analysis = object.__new__(cls)
+    analysis: Any = object.__new__(cls)
     for name, value in data.items():
         object.__setattr__(analysis, name, value)
     return analysis

@@ -24,7 +24,8 @@ from factorgraph.results.result import Result
 
 
 class GlobalPriorModel(Collection):
-    """The models of all factors, in order, then the parents' parameters: what one search over the whole graph explores."""
+    """The models of all factors, in order, then the parents' parameters: what one search over the whole graph
+    explores."""
 
     @property
     def _label(self) -> str:
@@ -56,9 +57,11 @@ class FactorGraphModel(Analysis):
         super().__init__()
         for factor in factors:
             if not isinstance(factor, (AnalysisFactor, HierarchicalFactor)):
-                hint = " Unpack a list with *: FactorGraphModel(*factors)." if isinstance(factor, (list, tuple)) else ""
+                is_list = isinstance(factor, (list, tuple))
+                hint = " Unpack a list with *: FactorGraphModel(*factors)." if is_list else ""
                 raise GraphError(
-                    f"FactorGraphModel: got {type(factor).__name__}; AnalysisFactor and HierarchicalFactor are allowed.{hint}"
+                    f"FactorGraphModel: got {type(factor).__name__}; AnalysisFactor and HierarchicalFactor are "
+                    f"allowed.{hint}"
                 )
         self.name = name
         self.factors = tuple(f for f in factors if isinstance(f, AnalysisFactor))
@@ -106,7 +109,8 @@ class FactorGraphModel(Analysis):
 
     @property
     def info(self) -> str:
-        """The composition of the whole graph, how many datasets each plate has, and how their likelihoods are evaluated."""
+        """The composition of the whole graph, how many datasets each plate has, and how their likelihoods are
+        evaluated."""
         lines = [info_of(self.global_prior_model, "GlobalPriorModel"), ""]
         for plate, lane in zip(self.plates, self.lanes, strict=True):
             if plate.signature.analyses:
@@ -122,7 +126,8 @@ class FactorGraphModel(Analysis):
         return network_of(self.terms, self.plates, self.names, names)
 
     def draw(self, path: str | Path, **options: Any) -> Path:
-        """Write a picture of the graph, ``.pdf``, ``.svg`` or ``.png``; see `factorgraph.drawing.draw` for the options."""
+        """Write a picture of the graph, ``.pdf``, ``.svg`` or ``.png``; see `factorgraph.drawing.draw` for the
+        options."""
         return drawing.draw(self.networkx, path, **options)
 
     def to_dot(self, **options: Any) -> Any:
@@ -145,7 +150,8 @@ class FactorGraphModel(Analysis):
             How private variables are explored, for factors that name no ``optimiser`` of their own; by default adaptive
             importance sampling.
         **settings
-            Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``, ``damping``,
+            Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
+            ``damping``,
             ``correct``.
 
         Returns

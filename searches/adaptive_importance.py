@@ -1,9 +1,9 @@
 """Adaptive importance sampling of a low-dimensional target: no gradients, several modes, a normalising constant.
 
 Population Monte Carlo with tempering (Cappe et al. 2004, 2008): points of a wide reference are weighted by a tempered
-likelihood, a Gaussian mixture is fitted to them and proposes the next points, until the temperature is one. A fraction of
-every proposal is the reference itself, so that no region of the prior can be missed for good and weights stay bounded
-(Hesterberg 1995). One dataset is written here; ``jax.vmap`` makes it a plate.
+likelihood, a Gaussian mixture is fitted to them and proposes the next points, until the temperature is one. A
+fraction of every proposal is the reference itself, so that no region of the prior can be missed for good and weights
+stay bounded (Hesterberg 1995). One dataset is written here; ``jax.vmap`` makes it a plate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _GOLDEN = 0.6180339887498949
 
 
 class Adaptation(NamedTuple):
-    """``proposal`` is ready to draw from; ``temperature`` is one unless the stages ran out; ``ess_fraction`` is that of the last."""
+    """``proposal`` is ready to draw from; ``temperature`` is one unless the stages ran out; ``ess_fraction`` is that
+    of the last."""
 
     fitted: Mixture
     temperature: Array

@@ -108,8 +108,9 @@ def fit(points: Array, weights: Array, num_components: int, num_steps: int = 5, 
 
     Notes
     -----
-    Dempster, Laird & Rubin (1977). Works on points with mean zero and unit variances, where densities and moments are products
-    with the matrix of monomials [1, x, x x']; starts from points spread evenly over the weight along the first coordinate.
+    Dempster, Laird & Rubin (1977). Works on points with mean zero and unit variances, where densities and moments are
+    products with the matrix of monomials [1, x, x x']; starts from points spread evenly over the weight along the first
+    coordinate.
     """
     xp = namespace(points, weights)
     centre = weights @ points
@@ -133,7 +134,8 @@ def repeated(step: Callable[[State], State], num: int, state: State) -> State:
 
 
 def _spread_mixture(points: Array, weights: Array, covariance: Array, ridge: Array, num: int) -> Mixture:
-    """Components at points spread evenly over the weight along the first coordinate, with the overall covariance shrunk."""
+    """Components at points spread evenly over the weight along the first coordinate, with the overall covariance
+    shrunk."""
     xp = namespace(points, weights)
     order = xp.argsort(points[:, 0])
     cumulative = xp.cumsum(weights[order])

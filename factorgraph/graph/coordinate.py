@@ -11,8 +11,8 @@ log         anchor + end exp(location + scale t)                a half line whos
 interval    anchor + (end - anchor) / (1 + exp(-u)),            a bounded interval, u = location + scale t
 ==========  ==================================================  =========================================
 
-A variable with a light-tailed prior of its own is *whitened* instead: theta = F^-1(Phi(t)) through its family, so that its
-prior is N(0, 1) in t and needs no Jacobian at all. The functions are namespace-agnostic.
+A variable with a light-tailed prior of its own is *whitened* instead: theta = F^-1(Phi(t)) through its family, so
+that its prior is N(0, 1) in t and needs no Jacobian at all. The functions are namespace-agnostic.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def kind_for_support(support_kind: str, decades: bool = False) -> str:
 
 
 def unit_coordinate(support_kind: str, lower: float, upper: float, scale: float = 1.0) -> np.ndarray:
-    """The four numbers of a coordinate over ``(lower, upper)`` before anything is known of the variable, shape ``(4,)``."""
+    """The four numbers of a coordinate over ``(lower, upper)`` before anything is known of the variable, shape
+    ``(4,)``."""
     if support_kind == "real":
         return np.array([0.0, 0.0, 0.0, scale])
     if support_kind == "lower":

@@ -1,9 +1,9 @@
 """The joint density of one dataset, as a pure function that a kernel can trace.
 
 A `Signature` is everything static about a dataset: the shape of its models and analyses, and the role of each unknown.
-It is hashable and equal for like datasets, whatever graph they belong to, so it is the key under which kernels are compiled.
-The numbers that go with it are a `DatasetArrays`. Positions: ``phi`` holds the coordinates of the shared variables the dataset
-touches, shape ``(shared,)``; ``z`` those of its local variables, shape ``(local,)``.
+It is hashable and equal for like datasets, whatever graph they belong to, so it is the key under which kernels are
+compiled. The numbers that go with it are a `DatasetArrays`. Positions: ``phi`` holds the coordinates of the shared
+variables the dataset touches, shape ``(shared,)``; ``z`` those of its local variables, shape ``(local,)``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class DatasetArrays(NamedTuple):
 class Signature:
     """What is static about a dataset; see the module's docstring.
 
-    ``structure`` builds ``(instances, data)``: one instance and one dictionary of attributes an analysis. ``parents`` builds the
-    parameters of each draw; its slots and constants are numbered by themselves, ``parent_slots`` says which of the dataset's
-    slots they are, and its constants follow those of ``structure``.
+    ``structure`` builds ``(instances, data)``: one instance and one dictionary of attributes an analysis. ``parents``
+    builds the parameters of each draw; its slots and constants are numbered by themselves, ``parent_slots`` says
+    which of the dataset's slots they are, and its constants follow those of ``structure``.
     """
 
     structure: Structure
@@ -107,7 +107,9 @@ def log_draws(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays)
     """Log density, in coordinates, of what is drawn in this dataset given the parents' parameters; nats."""
     values = values_of(signature, phi, z, arrays)
     total = 0.0
-    for (slot, family), parameters in zip(signature.draws, parameters_of(signature, values, arrays.constants), strict=True):
+    for (slot, family), parameters in zip(
+        signature.draws, parameters_of(signature, values, arrays.constants), strict=True
+    ):
         role = signature.roles[slot]
         t, coordinate = (phi, arrays.shared) if role.shared else (z, arrays.local)
         total = total + family.log_density(values[slot], *parameters)
@@ -115,7 +117,9 @@ def log_draws(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays)
     return total
 
 
-def parameters_of(signature: Signature, values: list[Array], constants: tuple[Array, ...]) -> tuple[tuple[Array, ...], ...]:
+def parameters_of(
+    signature: Signature, values: list[Array], constants: tuple[Array, ...]
+) -> tuple[tuple[Array, ...], ...]:
     """The parameters of each draw's family, given the unknowns of the dataset."""
     slots = [values[slot] for slot in signature.parent_slots]
     return signature.parents.build(slots, constants[signature.num_constants :])
@@ -133,5 +137,7 @@ def log_joint(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays)
     """log [ L(data | phi, z) p(z | phi) ] with respect to dz: what the inner methods integrate over z."""
     total = log_draws(signature, phi, z, arrays) + log_whitened(signature, z)
     if signature.analyses:
-        total = total + log_likelihood(signature, values_of(signature, phi, z, arrays), arrays.constants[: signature.num_constants])
+        total = total + log_likelihood(
+            signature, values_of(signature, phi, z, arrays), arrays.constants[: signature.num_constants]
+        )
     return total

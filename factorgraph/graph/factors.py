@@ -22,28 +22,36 @@ class AnalysisFactor:
     analysis
         An object with ``log_likelihood_function(instance)``; usually a subclass of `Analysis`.
     optimiser
-        How this factor's private variables are explored when the graph is solved by expectation propagation; the graph's choice
-        if not given.
+        How this factor's private variables are explored when the graph is solved by expectation propagation; the
+        graph's choice if not given.
     name
         The dataset's name in results and pictures.
     dataset
-        Factors that name the same dataset (an image and a spectrum of one galaxy) are one dataset: their private variables are
-        integrated together.
+        Factors that name the same dataset (an image and a spectrum of one galaxy) are one dataset: their private
+        variables are integrated together.
     """
 
     def __init__(
-        self, prior_model: Any, analysis: Any, *, optimiser: Any = None, name: str | None = None, dataset: str | None = None
+        self,
+        prior_model: Any,
+        analysis: Any,
+        *,
+        optimiser: Any = None,
+        name: str | None = None,
+        dataset: str | None = None,
     ) -> None:
         if isinstance(prior_model, type):
             prior_model = Model(prior_model)
         if not isinstance(prior_model, (Model, Collection)):
             raise GraphError(
-                f"AnalysisFactor(prior_model=...): got {type(prior_model).__name__}, a Model, a Collection or a class is needed: "
+                f"AnalysisFactor(prior_model=...): got {type(prior_model).__name__}, a Model, a Collection or a "
+                "class is needed: "
                 "wrap the class whose instances the likelihood reads in fg.Model(...)."
             )
         if isinstance(analysis, type) or not callable(getattr(analysis, "log_likelihood_function", None)):
             raise GraphError(
-                f"AnalysisFactor(analysis=...): {analysis!r} has no method log_likelihood_function(instance); pass an instance of "
+                f"AnalysisFactor(analysis=...): {analysis!r} has no method log_likelihood_function(instance); "
+                "pass an instance of "
                 "a class that defines it."
             )
         self.prior_model = prior_model
@@ -59,7 +67,8 @@ class AnalysisFactor:
 class HierarchicalFactor:
     """A population: every drawn variable x_i is distributed as ``distribution(**parameters)``.
 
-    The parent is the prior of what is drawn from it; a prior that the drawn variable had before is replaced, not multiplied.
+    The parent is the prior of what is drawn from it; a prior that the drawn variable had before is replaced, not
+    multiplied.
 
     Parameters
     ----------
@@ -72,8 +81,8 @@ class HierarchicalFactor:
 
     Examples
     --------
-    >>> parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=fg.GaussianPrior(50.0, 10.0), sigma=fg.UniformPrior(0.0, 30.0))
-    >>> parent.add_drawn_variable(model.centre)
+    >>> parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=fg.GaussianPrior(50.0, 10.0), sigma=fg.UniformPrior(0.0,
+    30.0)) >>> parent.add_drawn_variable(model.centre)
     >>> parent.mean, parent.sigma  # the priors, by name, to look up results
     """
 

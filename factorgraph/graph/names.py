@@ -21,9 +21,9 @@ def names_of(
 ) -> dict[Variable, str]:
     """Names of all variables.
 
-    A shared variable's own ``name`` comes first; then, for a parent's parameter, ``parent.mean``; then its path in the first
-    model that has it. Shared variables that would have one name are numbered. A private variable is named by its path, which its
-    plate has in common.
+    A shared variable's own ``name`` comes first; then, for a parent's parameter, ``parent.mean``; then its path in
+    the first model that has it. Shared variables that would have one name are numbered. A private variable is named
+    by its path, which its plate has in common.
     """
     shared = set(terms.shared)
     names: dict[Variable, str] = {}

@@ -1,8 +1,11 @@
-"""The graph as a bipartite ``networkx.Graph``: one node a variable, factor and relation, with the attributes that pictures read.
+"""The graph as a bipartite ``networkx.Graph``: one node a variable, factor and relation, with the attributes that
+pictures read.
 
 Node attributes: ``kind`` ("variable" | "factor" | "relation"), ``label``, ``latex``, ``role`` (equal within a plate for
-replicates), ``plate``, ``detail``, ``size``; factors also ``factor_kind`` ("analysis" | "hierarchical") and ``name``. Edges have a
-``role``: "reads", "operand", "result", "parameter" or "drawn". ``graph["plates"]`` gives each plate's size, label and index.
+replicates), ``plate``, ``detail``, ``size``; factors also ``factor_kind`` ("analysis" | "hierarchical") and ``name``.
+Edges have a
+``role``: "reads", "operand", "result", "parameter" or "drawn". ``graph["plates"]`` gives each plate's size, label and
+index.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ _SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power"
 _INDICES = "ijklmn"
 
 
-def network_of(terms: Terms, plates: Sequence[Plate], names: Mapping[Variable, str], dataset_names: Mapping[int, str]) -> Any:
+def network_of(
+    terms: Terms, plates: Sequence[Plate], names: Mapping[Variable, str], dataset_names: Mapping[int, str]
+) -> Any:
     """Build the ``networkx.Graph``. ``dataset_names`` are keyed by ``id`` of the AnalysisFactor."""
     import networkx
 
@@ -49,7 +54,9 @@ def network_of(terms: Terms, plates: Sequence[Plate], names: Mapping[Variable, s
 class _Builder:
     """Adds nodes; shared things once, private things inside their plate."""
 
-    def __init__(self, graph: Any, terms: Terms, names: Mapping[Variable, str], dataset_names: Mapping[int, str]) -> None:
+    def __init__(
+        self, graph: Any, terms: Terms, names: Mapping[Variable, str], dataset_names: Mapping[int, str]
+    ) -> None:
         self.graph = graph
         self.names = names
         self.dataset_names = dataset_names
@@ -100,7 +107,7 @@ class _Builder:
 
     def _connect(self, tree: Any, target: str, plate: str | None, dataset: str, role: Any, edge: str) -> None:
         """Join every variable and relation of ``tree`` to the node that reads it."""
-        pending = [(tree, ())]
+        pending: list[tuple[Any, tuple[str, ...]]] = [(tree, ())]
         while pending:
             node, path = pending.pop()
             if isinstance(node, Variable):

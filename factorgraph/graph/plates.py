@@ -79,7 +79,9 @@ class Plate:
     def fingerprints(self) -> np.ndarray:
         """``(N,)`` unsigned integers that depend on each term's numbers alone, not on its place or name."""
         rows = [np.ascontiguousarray(c.reshape(self.size, -1)) for c in self.arrays.constants]
-        digests = [hashlib.blake2b(b"".join(r[i].tobytes() for r in rows), digest_size=8).digest() for i in range(self.size)]
+        digests = [
+            hashlib.blake2b(b"".join(r[i].tobytes() for r in rows), digest_size=8).digest() for i in range(self.size)
+        ]
         return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
@@ -97,7 +99,8 @@ def _shared_variable(variable: Any, draw: Draw | None) -> SharedVariable:
 
 
 def _coordinate_of(family: Any, parameters: Sequence[Any], decades: bool = False) -> tuple[str, np.ndarray]:
-    """Kind and numbers of the coordinate of a variable with this density; the scale is the density's own where it has one."""
+    """Kind and numbers of the coordinate of a variable with this density; the scale is the density's own where it has
+    one."""
     numbers = [p if isinstance(p, (int, float, np.number)) else np.nan for p in parameters]
     lower, upper = (float(limit) for limit in family.support(*numbers)) if family.support_kind != "real" else (0.0, 0.0)
     scale = dict(zip(family.parameter_names, numbers, strict=True)).get("scale", np.nan)
@@ -132,7 +135,10 @@ def _describe(term: Term, shared: Sequence[SharedVariable], position: dict[Varia
     read = set(variables)
     variables = _unique((*variables, *(draw.variable for draw in term.draws), *parent_variables))
     drawn = {draw.variable: draw for draw in term.draws}
-    roles, touched, local, numbers = [], [], [], []
+    roles: list[Role] = []
+    touched: list[int] = []
+    local: list[Variable] = []
+    numbers: list[np.ndarray] = []
     for variable in variables:
         if variable in position:
             known = shared[position[variable]].role
@@ -200,7 +206,8 @@ def _warn_of_many_plates(groups: dict[Any, list]) -> None:
                 else "their settings (integers, strings, other objects) or model structures differ"
             )
             warnings.warn(
-                f"{len(keys)} plates were made of datasets of class {analyses[0].__name__}, each compiled by itself: {reason}. "
+                f"{len(keys)} plates were made of datasets of class {analyses[0].__name__}, each compiled by "
+                f"itself: {reason}. "
                 "Give arrays equal shapes, and store numbers that vary as floats, to compile once.",
                 stacklevel=4,
             )

@@ -1,9 +1,9 @@
 """From factors to terms: which unknowns are shared, which are private to a dataset, and who is drawn from whom.
 
-A *term* is one factor of the contracted graph: a dataset's likelihoods times the densities of its private variables, as a
-function of the shared variables it touches; or the density of one shared variable under its parent; or the prior of a shared
-variable that is not whitened. A variable is *local* to a dataset when models of that dataset alone read it and whatever is
-drawn from it is local there too; everything else is *shared*.
+A *term* is one factor of the contracted graph: a dataset's likelihoods times the densities of its private variables,
+as a function of the shared variables it touches; or the density of one shared variable under its parent; or the prior
+of a shared variable that is not whitened. A variable is *local* to a dataset when models of that dataset alone read
+it and whatever is drawn from it is local there too; everything else is *shared*.
 """
 
 from __future__ import annotations
@@ -90,11 +90,14 @@ def _draws_of(parents: Iterable[HierarchicalFactor]) -> dict[Variable, Draw]:
     draws: dict[Variable, Draw] = {}
     for parent in parents:
         if not parent.drawn_variables:
-            raise GraphError(f"{parent!r} draws nothing: call add_drawn_variable(...) for each variable of its population.")
+            raise GraphError(
+                f"{parent!r} draws nothing: call add_drawn_variable(...) for each variable of its population."
+            )
         for variable in parent.drawn_variables:
             if variable in draws:
                 raise GraphError(
-                    f"{_label(variable)} is drawn from two parents ({draws[variable].parent!r} and {parent!r}); it can have one."
+                    f"{_label(variable)} is drawn from two parents ({draws[variable].parent!r} and {parent!r}); "
+                    "it can have one."
                 )
             draws[variable] = Draw(variable, parent.family, parent.parameters, parent)
         _warn_of_lost_limits(parent)
@@ -110,14 +113,16 @@ def _warn_of_lost_limits(parent: HierarchicalFactor) -> None:
             lost += [variable] if (lower > -np.inf or upper < np.inf) and parent.family.support_kind == "real" else []
     if lost:
         warnings.warn(
-            f"{len(lost)} variable(s) drawn from {parent!r} had a prior with limits ({_label(lost[0])}); the parent replaces that "
-            "prior and its limits. Choose a parent with limits (fg.TruncatedGaussianPrior) or an assertion to keep them.",
+            f"{len(lost)} variable(s) drawn from {parent!r} had a prior with limits ({_label(lost[0])}); the "
+            "parent replaces that "
+            "prior and its limits. Choose a parent with limits (fg.TruncatedGaussianPrior) or an assertion to "
+            "keep them.",
             stacklevel=5,
         )
 
 
 def _datasets_of(factors: Sequence[AnalysisFactor]) -> list[_Dataset]:
-    datasets: dict[str, _Dataset] = {}
+    datasets: dict[tuple[str, str], _Dataset] = {}
     names: set[str] = set()
     for index, factor in enumerate(factors):
         name = factor.name or (factor.dataset if factor.dataset is not None else f"dataset_{index}")
@@ -141,7 +146,8 @@ def _check_read(draws: dict[Variable, Draw], parents: Sequence[HierarchicalFacto
     unread = [v for v in draws if v not in read]
     if unread:
         raise GraphError(
-            f"{len(unread)} drawn variable(s) are read by no factor of the graph ({', '.join(map(_label, unread[:5]))}): pass the "
+            f"{len(unread)} drawn variable(s) are read by no factor of the graph "
+            f"({', '.join(map(_label, unread[:5]))}): pass the "
             "AnalysisFactor whose model has the variable, or do not draw it."
         )
 
@@ -149,7 +155,8 @@ def _check_read(draws: dict[Variable, Draw], parents: Sequence[HierarchicalFacto
 def _merge_by_drawn_variables(
     datasets: list[_Dataset], draws: dict[Variable, Draw]
 ) -> tuple[list[_Dataset], set[Variable]]:
-    """Datasets that read one drawn variable become one; a drawn variable that links datasets into a chain stays shared."""
+    """Datasets that read one drawn variable become one; a drawn variable that links datasets into a chain stays
+    shared."""
     readers: dict[Variable, list[int]] = {}
     for index, dataset in enumerate(datasets):
         for variable in dataset.variables:
@@ -160,7 +167,11 @@ def _merge_by_drawn_variables(
     for found in several.values():
         for index in found:
             touching.setdefault(index, set()).add(found)
-    linked = {v for v, found in several.items() if len(found) > _LARGEST_MERGED_DATASET or any(len(touching[i]) > 1 for i in found)}
+    linked = {
+        v
+        for v, found in several.items()
+        if len(found) > _LARGEST_MERGED_DATASET or any(len(touching[i]) > 1 for i in found)
+    }
     merged = {found for v, found in several.items() if v not in linked}
     absorbed = {i for found in merged for i in found[1:]}
     for found in merged:
@@ -225,7 +236,8 @@ def _check_priors(datasets: list[_Dataset], draws: dict[Variable, Draw], shared:
     unset |= {v: None for v in shared if v not in draws and not isinstance(v, Prior)}
     if unset:
         raise GraphError(
-            f"{len(unset)} variable(s) have no prior and are drawn from no parent: {', '.join(map(_label, list(unset)[:20]))}. "
+            f"{len(unset)} variable(s) have no prior and are drawn from no parent: "
+            f"{', '.join(map(_label, list(unset)[:20]))}. "
             "Assign each a prior or a number (model.name = fg.UniformPrior(...)), or draw it from a HierarchicalFactor."
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -57,7 +56,12 @@ class ContractedPlate(abc.ABC):
     def explore(
         self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None
     ) -> None:
-        """Explore the datasets (all, or the ``chosen`` rows) with the shared variables around N(mean, factor factor^T)."""
+        """Explore the datasets (all, or the ``chosen`` rows) with the shared variables around N(mean, factor
+        factor^T)."""
+
+    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:  # noqa: B027 (most methods are as sharp as they get)
+        """Prepare accurate evaluations with the shared variables around N(mean, factor factor^T), once the mode is
+        found."""
 
     @abc.abstractmethod
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
@@ -70,13 +74,25 @@ class ContractedPlate(abc.ABC):
         """
 
     @abc.abstractmethod
-    def local_posterior(self, phi: np.ndarray, chance: np.ndarray) -> LocalPosterior:
-        """Posterior of the locals given equal-weight draws ``phi`` (M, D); ``chance`` (M, 1 + local) uniform numbers."""
+    def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
+        """Posterior of the locals given equal-weight draws ``phi`` (M, D); ``chance`` (N, M, 1 + local) uniform
+        numbers."""
 
     @property
     @abc.abstractmethod
     def ess_fraction(self) -> np.ndarray:
         """(N,) effective fraction of the points with which each dataset was explored; one where nothing was."""
+
+    def chances(self, num: int, part: int = 0) -> np.ndarray:
+        """(N, num, 1 + local) uniform numbers: each dataset's own, also where two have the same content, and each
+        part's."""
+        seen: dict[int, int] = {}
+        found = []
+        for seed in (self.shift[:, 0] * 2**53).astype(np.uint64):
+            seen[int(seed)] = seen.get(int(seed), 0) + 1
+            rng = np.random.default_rng([int(seed), seen[int(seed)], self.seed, part])
+            found.append(rng.random((num, 1 + self.plate.signature.num_local)))
+        return np.stack(found)
 
     def points_of(self, phi: np.ndarray | Points) -> Points:
         """``phi`` as a function of row indices."""
@@ -85,7 +101,8 @@ class ContractedPlate(abc.ABC):
         return lambda rows: np.moveaxis(phi[:, self.plate.shared_index[rows]], 0, 1)
 
     def set_reference(self, phi: np.ndarray) -> bool:
-        """Centre and scale the coordinates of what is drawn from a parent on its predictive density over ``phi`` (n, D).
+        """Centre and scale the coordinates of what is drawn from a parent on its predictive density over ``phi`` (n,
+        D).
 
         Returns
         -------
@@ -132,13 +149,16 @@ class ContractedPlate(abc.ABC):
         for _ in drawn:  # a draw may be another draw's parameter: as many passes as draws settle every order
             parameters = parameters_of(signature, [values[s] for s in range(len(values))], constants)
             for slot, k in drawn.items():
-                drawn_values = signature.draws[k][1].from_normal(normal[:, signature.roles[slot].position], *parameters[k])
+                drawn_values = signature.draws[k][1].from_normal(
+                    normal[:, signature.roles[slot].position], *parameters[k]
+                )
                 values[slot] = np.broadcast_to(drawn_values, (self.plate.size, len(phi)))
         return values
 
 
 def _adequate(old: np.ndarray, new: np.ndarray) -> bool:
-    """Whether coordinates (N, k, 4) still serve: centred within half their scale, and at most twice as wide as asked."""
+    """Whether coordinates (N, k, 4) still serve: centred within half their scale, and at most twice as wide as
+    asked."""
     ratio = new[..., 3] / old[..., 3]
     shift = np.abs(new[..., 2] - old[..., 2]) / old[..., 3]
     return bool(np.all((ratio > 0.5) & (ratio < 1.1) & (shift < 0.5)))

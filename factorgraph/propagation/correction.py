@@ -1,9 +1,9 @@
 """Check and correct the posterior of the shared variables against the contracted joint density.
 
-t-tailed draws around the EP posterior are weighted by prior times all log factors; Pareto k-hat says whether the weights can be
-trusted (Vehtari et al. 2024; Yao et al. 2018). Where it is bad, a mixture fitted to the weighted draws proposes the next ones.
-Moments are those of EP plus the weighted difference between the target and EP on the same draws (a control variate), so that
-nothing is lost to Monte-Carlo noise where EP is exact.
+t-tailed draws around the EP posterior are weighted by prior times all log factors; Pareto k-hat says whether the
+weights can be trusted (Vehtari et al. 2024; Yao et al. 2018). Where it is bad, a mixture fitted to the weighted draws
+proposes the next ones. Moments are those of EP plus the weighted difference between the target and EP on the same
+draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Plates whose likelihood JAX cannot trace: plain calls, one at a time, through a guard; the rest does not know.
 
-The same methods as `inner`, without ``analytic``. Populations are explored once and then re-weighted by the same kernel; where
-the likelihood itself reads a shared variable every evaluation of log f calls it again, so fewer points are used.
+The same methods as `inner`, without ``analytic``. Populations are explored once and then re-weighted by the same
+kernel; where the likelihood itself reads a shared variable every evaluation of log f calls it again, so fewer points
+are used.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ class HostPlate(ContractedPlate):
         signature, arrays = self.plate.signature, self._arrays_of(row)
         with np.errstate(all="ignore"):
             prior = np.array(
-                [float(log_draws(signature, p, t, arrays) + log_whitened(signature, t)) for p, t in zip(phi, z, strict=True)]
+                [
+                    float(log_draws(signature, p, t, arrays) + log_whitened(signature, t))
+                    for p, t in zip(phi, z, strict=True)
+                ]
             )
         possible = np.isfinite(prior)
         total = np.full(len(z), -np.inf)
@@ -124,12 +128,21 @@ class HostPlate(ContractedPlate):
             return self._likelihoods(row, phi, z)
 
         uniform = shifted(uniform_points(_ADAPTATION_POINTS, 1 + dimension, self.seed), shift)
-        adaptation = adapt_on_host(likelihood, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES)
+        adaptation = adapt_on_host(
+            likelihood, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES
+        )
         proposal = proposal_of(reference, adaptation.fitted)
-        z = mixtures.draws(proposal, shifted(uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1), shift))
+        z = mixtures.draws(
+            proposal, shifted(uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1), shift)
+        )
         log_proposal = mixtures.log_density(proposal, z)
         return inner.nodes_from_points(
-            signature, jnp.asarray(scales), jnp.asarray(z), jnp.asarray(likelihood(z)), jnp.asarray(log_proposal), _NODES
+            signature,
+            jnp.asarray(scales),
+            jnp.asarray(z),
+            jnp.asarray(likelihood(z)),
+            jnp.asarray(log_proposal),
+            _NODES,
         )
 
     def _explore_joint(self, row: int, scales: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> Conditional:
@@ -157,7 +170,12 @@ class HostPlate(ContractedPlate):
         points = self.points_of(phi)(np.arange(self.plate.size))
         if self.method == "population":
             value, error = inner.log_factors(
-                self.plate.signature, "population", self._all_arrays(), self._kernel_rules, jnp.zeros((0, 0)), jnp.asarray(points)
+                self.plate.signature,
+                "population",
+                self._all_arrays(),
+                self._kernel_rules,
+                jnp.zeros((0, 0)),
+                jnp.asarray(points),
             )
             return np.asarray(value), np.asarray(error)
         if self.method == "direct":
@@ -184,7 +202,7 @@ class HostPlate(ContractedPlate):
             error = 0.5 * (logsumexp(log_weight[:half]) - logsumexp(log_weight[half:]))
         return float(logsumexp(log_weight) - np.log(len(log_weight))), float(error) if np.isfinite(error) else 0.0
 
-    def local_posterior(self, phi: np.ndarray, chance: np.ndarray) -> LocalPosterior:
+    def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
         points = self.points_of(phi)(np.arange(self.plate.size))
         if self.method == "population":
             found = inner.local_posteriors(
@@ -197,7 +215,7 @@ class HostPlate(ContractedPlate):
                 jnp.asarray(chance),
             )
             return LocalPosterior(*(np.asarray(part) for part in found))
-        rows = [self._local_of(row, points[row], chance) for row in range(self.plate.size)]
+        rows = [self._local_of(row, points[row], chance[row]) for row in range(self.plate.size)]
         return LocalPosterior(*(np.stack(parts) for parts in zip(*rows, strict=True)))
 
     def _local_of(self, row: int, phi: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

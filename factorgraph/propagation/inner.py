@@ -1,17 +1,18 @@
-"""Inner methods: the local variables of a dataset are integrated out, log f(phi) = log of the integral of L p(z | phi) dz.
+"""Inner methods: the locals of a dataset are integrated out, log f(phi) = log of the integral of L p(z | phi) dz.
 
 Four methods share one face, the kernel `log_factors`:
 
 ``direct``      there is nothing to integrate;
 ``analytic``    the joint density is Gaussian in z for every phi: one Newton step is exact;
-``population``  shared variables reach the dataset only through its parents' parameters: the dataset is explored once, its
-                weighted draws (*nodes*) are re-weighted by p(z | phi), with no further likelihood call (DESIGN 6.4; Hogg, Myers
-                & Bovy 2010);
-``joint``       the likelihood itself reads a shared variable: the same standardised points follow phi through a conditional
-                mixture proposal.
+``population``  shared variables reach the dataset only through its parents' parameters: the dataset is explored once,
+                its weighted draws (*nodes*) are re-weighted by p(z | phi), with no further likelihood call
+                (Hogg, Myers & Bovy 2010);
+``joint``       the likelihood itself reads a shared variable: the same standardised points follow phi through a
+                conditional mixture proposal, with importance weights.
 
-A *rule* is what a method keeps of a dataset; it is frozen while the graph is solved, so that log f is a smooth, deterministic
-function of phi. Next to log f the kernel returns half the difference of its two half-sample estimates: the error of the integral.
+A *rule* is what a method keeps of a dataset; it is frozen while the graph is solved, so that log f is a smooth,
+deterministic function of phi. Next to log f the kernel returns half the difference of its two half-sample estimates:
+the error of the integral.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ _LANES = 8  # datasets of a block that are worked on side by side
 class Nodes(NamedTuple):
     """Rule of ``population``: S weighted draws of a dataset, and how well it was explored.
 
-    ``likelihood`` (2, S): the mass of L r dz that each node stands for, r the reference density, by halves of the sample, in
-    units of ``exp(log_scale)``; ``base`` (2, S): the mass of r dz, the control variate. ``log_reference`` (S,) is log r of what
-    is drawn from a parent: a node is re-weighted by p(z | phi) / r(z), which varies less than p itself.
+    ``likelihood`` (2, S): the mass of L r dz that each node stands for, r the reference density, by halves of the
+    sample, in units of ``exp(log_scale)``; ``base`` (2, S): the mass of r dz, the control variate. ``log_reference``
+    (S,) is log r of what is drawn from a parent: a node is re-weighted by p(z | phi) / r(z), which varies less than p
+    itself.
     """
 
     z: Array  # (S, local)
@@ -88,7 +90,7 @@ class Frame(NamedTuple):
     cholesky: Array  # (shared, shared)
 
 
-# --- log f -------------------------------------------------------------------------------------------------------------------
+# --- log f ---
 
 
 @functools.partial(jax.jit, static_argnames=("signature", "method"))
@@ -122,7 +124,9 @@ def _direct(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: A
     return log_joint(signature, phi, jnp.zeros(0), arrays), jnp.zeros(())
 
 
-def _analytic(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array) -> tuple[Array, Array]:
+def _analytic(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array
+) -> tuple[Array, Array]:
     mode, factor = conditional_gaussian(signature, arrays, rule, phi)
     value, slope = jax.value_and_grad(lambda z: log_joint(signature, phi, z, arrays))(mode)
     step = jax.scipy.linalg.solve_triangular(factor, slope, lower=True)
@@ -141,11 +145,13 @@ def conditional_gaussian(signature: Signature, arrays: DatasetArrays, rule: Cent
     return rule.z + jax.scipy.linalg.cho_solve((factor, True), slope), factor
 
 
-def _population(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array) -> tuple[Array, Array]:
+def _population(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array
+) -> tuple[Array, Array]:
     """log of sum a p less the control variate: log u - gamma log v, where v = sum b p estimates one.
 
-    gamma is the regression coefficient of the terms of log u on those of log v: one for a dataset without information, for which
-    log f is then constant exactly, and near zero for a sharp one.
+    gamma is the regression coefficient of the terms of log u on those of log v: one for a dataset without
+    information, for which log f is then constant exactly, and near zero for a sharp one.
     """
     log_p = jax.vmap(lambda z: log_draws(signature, phi, z, arrays))(rule.z) - rule.log_reference
     mass = rule.likelihood[0] + rule.likelihood[1]
@@ -169,7 +175,9 @@ def _population(signature: Signature, uniform: Array, arrays: DatasetArrays, rul
     return rule.log_scale + top + value, 0.5 * (first - second)
 
 
-def _joint(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array) -> tuple[Array, Array]:
+def _joint(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array
+) -> tuple[Array, Array]:
     _, log_weight = conditional_draws(signature, uniform, arrays, rule, phi)
     log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
     half = uniform.shape[0] // 2
@@ -196,10 +204,10 @@ def conditional_points(uniform: Array, rule: Conditional, phi: Array) -> tuple[A
     return z, mixtures.log_density(proposal, z)
 
 
-_METHODS = {"direct": _direct, "analytic": _analytic, "population": _population, "joint": _joint}
+_METHODS: dict[str, Any] = {"direct": _direct, "analytic": _analytic, "population": _population, "joint": _joint}
 
 
-# --- exploring a dataset once ------------------------------------------------------------------------------------------------
+# --- exploring a dataset once ---
 
 
 @functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
@@ -218,7 +226,8 @@ def explore_population(
     Parameters
     ----------
     arrays : leading axis B.
-    reference_scales : (K,) the reference of what is drawn from a parent is an equal mixture of N(0, s^2) in its coordinate.
+    reference_scales : (K,) the reference of what is drawn from a parent is an equal mixture of N(0, s^2) in its
+        coordinate.
     uniform : (n, 1 + local) points of the adaptation.
     more_uniform : (m, 1 + local) points of one round of the final sample.
     shift : (B, 1 + local) uniform numbers of each dataset.
@@ -236,7 +245,8 @@ def explore_population(
 
         def one_round(index: Array, pool: tuple) -> tuple:
             z = mixtures.draws(proposal, shifted(more_uniform, shift + _ROUND_SHIFT * (index + 1)))
-            return _pooled(signature, pool, *_weighted(signature, likelihood, reference, proposal, z), num_nodes)
+            nodes, log_mass, log_base = _weighted(signature, likelihood, reference, proposal, z)
+            return _pooled(signature, pool, nodes, log_mass, log_base, num_nodes)
 
         pool = _empty_pool(signature, num_nodes)
         z, likelihood_mass, base_mass, log_scale = jax.lax.fori_loop(0, num_rounds, one_round, pool)
@@ -267,7 +277,9 @@ def reference_of(signature: Signature, scales: Array) -> Mixture:
     widths = jnp.where(own[None, :], 1.0, scales[:, None])
     num = widths.shape[0]
     return Mixture(
-        jnp.full(num, -np.log(num)), jnp.zeros((num, signature.num_local)), widths[:, :, None] * np.eye(signature.num_local)
+        jnp.full(num, -np.log(num)),
+        jnp.zeros((num, signature.num_local)),
+        widths[:, :, None] * np.eye(signature.num_local),
     )
 
 
@@ -382,7 +394,9 @@ def conditional_of(signature: Signature, adaptation: Any, local: Mixture, frame:
     fitted = adaptation.fitted
     factor = fitted.cholesky  # lower: the leading block is phi's own factor, so the conditional reads off it
     inverse_frame = jax.scipy.linalg.solve_triangular(frame.cholesky, jnp.eye(shared), lower=True)
-    inverse = jax.vmap(lambda m: jax.scipy.linalg.solve_triangular(m, jnp.eye(shared), lower=True))(factor[:, :shared, :shared])
+    inverse = jax.vmap(lambda m: jax.scipy.linalg.solve_triangular(m, jnp.eye(shared), lower=True))(
+        factor[:, :shared, :shared]
+    )
     gain = factor[:, shared:, :shared] @ inverse @ inverse_frame
     mean_phi = frame.mean + fitted.mean[:, :shared] @ frame.cholesky.T
     conditional = Mixture(fitted.log_weight, fitted.mean[:, shared:], factor[:, shared:, shared:])
@@ -406,7 +420,8 @@ def conditional_of(signature: Signature, adaptation: Any, local: Mixture, frame:
 def nodes_from_points(
     signature: Signature, reference_scales: Array, z: Array, log_likelihood: Array, log_proposal: Array, num_nodes: int
 ) -> Nodes:
-    """Nodes of one dataset from points (n, local) that a host explored: log L (n,) and the proposal's log density (n,)."""
+    """Nodes of one dataset from points (n, local) that a host explored: log L (n,) and the proposal's log density
+    (n,)."""
     reference = reference_of(signature, reference_scales)
     log_base = mixtures.log_density(reference, z) - log_proposal - np.log(z.shape[0])
     log_mass = jnp.where(jnp.isfinite(log_likelihood), log_likelihood + log_base, -jnp.inf)
@@ -418,13 +433,15 @@ def nodes_from_points(
     return Nodes(nodes, log_reference, mass, base, log_scale, ess_fraction, jnp.ones(()))
 
 
-# --- the posterior of the local variables --------------------------------------------------------------------------------------
+# --- the posterior of the local variables ---
 
 
 class LocalPosterior(NamedTuple):
-    """Of each dataset: equal-weight draws (M, local), mean (local,) and standard deviation (local,), in the user's coordinates.
+    """Of each dataset: equal-weight draws (M, local), mean (local,) and standard deviation (local,), in the user's
+    coordinates.
 
-    The moments average p(z | phi, data) over the M draws of phi with all its points, so they are sharper than the draws.
+    The moments average p(z | phi, data) over the M draws of phi with all its points, so they are sharper than the
+    draws.
     """
 
     draws: Array
@@ -441,7 +458,7 @@ def local_posteriors(
     Parameters
     ----------
     phi : (B, M, shared) equal-weight draws of the shared variables' posterior.
-    chance : (M, 1 + local) uniform numbers that pick a draw for each phi.
+    chance : (B, M, 1 + local) uniform numbers that pick a draw for each phi.
     """
 
     def values(arrays: DatasetArrays, z: Array) -> Array:
@@ -449,20 +466,21 @@ def local_posteriors(
         return jnp.stack([role.value(z[role.position], arrays.local[role.position]) for role in local])
 
     def dataset(pack: tuple) -> LocalPosterior:
-        arrays, rule, points = pack
+        arrays, rule, points, chance = pack
         z, weights, picked = _CONDITIONALS[method](signature, uniform, arrays, rule, points, chance)
         theta = jax.vmap(lambda z: values(arrays, z))(z)
         mean = weights @ theta
         variance = weights @ (theta - mean) ** 2
         return LocalPosterior(jax.vmap(lambda z: values(arrays, z))(picked), mean, jnp.sqrt(variance))
 
-    return jax.lax.map(dataset, (arrays, rule, phi), batch_size=_LANES)
+    return jax.lax.map(dataset, (arrays, rule, phi, chance), batch_size=_LANES)
 
 
 def _analytic_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array, chance: Array
 ) -> tuple[Array, Array, Array]:
-    """Weighted points of z over all of ``phi`` (cubature points, which carry two moments exactly), and a draw for each phi."""
+    """Weighted points of z over all of ``phi`` (cubature points, which carry two moments exactly), and a draw for
+    each phi."""
     num = signature.num_local
 
     def at(phi: Array, chance: Array) -> tuple[Array, Array]:
@@ -515,15 +533,20 @@ def _pick(weights: Array, chance: Array) -> Array:
     return jnp.minimum(jnp.searchsorted(jnp.cumsum(weights), chance), weights.shape[0] - 1)
 
 
-_CONDITIONALS = {"analytic": _analytic_conditional, "population": _population_conditional, "joint": _joint_conditional}
+_CONDITIONALS: dict[str, Any] = {
+    "analytic": _analytic_conditional,
+    "population": _population_conditional,
+    "joint": _joint_conditional,
+}
 
 
-# --- what a dataset looks like -----------------------------------------------------------------------------------------------
+# --- what a dataset looks like ---
 
 
 @functools.partial(jax.jit, static_argnames=("signature",))
 def third_differences(signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array) -> Array:
-    """Largest third difference of log L p(z | phi) along lines in z, relative to its size; (B,). Zero where Gaussian in z.
+    """Largest third difference of log L p(z | phi) along lines in z, relative to its size; (B,). Zero where Gaussian
+    in z.
 
     Parameters
     ----------

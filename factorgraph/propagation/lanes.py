@@ -38,8 +38,8 @@ def lane_of(plate: Plate) -> Lane:
     Raises
     ------
     LikelihoodError
-        It cannot be traced though ``use_jax=True`` insists, returns something that is no real scalar, or raises wherever it is
-        called.
+        It cannot be traced though ``use_jax=True`` insists, returns something that is no real scalar, or raises
+        wherever it is called.
     """
     signature, term = plate.signature, plate.terms[0]
     if not signature.analyses:
@@ -52,7 +52,8 @@ def lane_of(plate: Plate) -> Lane:
     except Exception as error:  # user code under abstract values may fail in any way; the reason is kept and reported
         if any(getattr(factor.analysis, "use_jax", False) for factor in term.factors):
             raise LikelihoodError(
-                f"{term.name}: {_analysis_name(plate)} has use_jax=True, but its likelihood cannot be traced by JAX: {error}. "
+                f"{term.name}: {_analysis_name(plate)} has use_jax=True, but its likelihood cannot be traced by "
+                f"JAX: {error}. "
                 "Use jax.numpy in place of numpy, and jnp.where in place of if; or leave use_jax out."
             ) from error
         _check_plain_calls(plate)
@@ -78,16 +79,21 @@ def _analysis_name(plate: Plate) -> str:
 def _check_output(plate: Plate, shape: tuple[int, ...], dtype: Any) -> None:
     where = f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function"
     if shape != ():
-        raise LikelihoodError(f"{where} returned an array of shape {shape}; return one number, such as the sum over the data.")
+        raise LikelihoodError(
+            f"{where} returned an array of shape {shape}; return one number, such as the sum over the data."
+        )
     if np.dtype(dtype).kind == "c":
-        raise LikelihoodError(f"{where} returned a complex number; return a real log likelihood, such as its real part.")
+        raise LikelihoodError(
+            f"{where} returned a complex number; return a real log likelihood, such as its real part."
+        )
 
 
 def _warn_of_long_trace(plate: Plate, traced: Any) -> None:
     length = len(traced.jaxpr.eqns)
     if length > _LONG_TRACE:
         warnings.warn(
-            f"{_analysis_name(plate)}.log_likelihood_function unrolls to {length:,} operations and will compile slowly: Python's "
+            f"{_analysis_name(plate)}.log_likelihood_function unrolls to {length:,} operations and will compile "
+            "slowly: Python's "
             "sum() or a loop over the data? Use jax.numpy.sum and array operations.",
             stacklevel=6,
         )
@@ -107,7 +113,9 @@ def _check_plain_calls(plate: Plate) -> None:
             continue
         try:
             instances, _ = signature.structure.build(values, constants)
-            answers = [f.analysis.log_likelihood_function(i) for f, i in zip(plate.terms[0].factors, instances, strict=True)]
+            answers = [
+                f.analysis.log_likelihood_function(i) for f, i in zip(plate.terms[0].factors, instances, strict=True)
+            ]
         except Exception:  # user code; what it said is reported below
             said = traceback.format_exc(limit=-3)
             continue
@@ -115,7 +123,8 @@ def _check_plain_calls(plate: Plate) -> None:
             array = np.asarray(answer)
             if array.dtype.kind not in "fiubc":
                 raise LikelihoodError(
-                    f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function returned {answer!r}; return a float."
+                    f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function returned {answer!r}; "
+                    "return a float."
                 )
             _check_output(plate, array.shape, array.dtype)
         return

@@ -22,13 +22,13 @@ from factorgraph.propagation.correction import Correction, correct
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.lanes import Lane, contracted_plate
 from factorgraph.propagation.regression import design, factor_values
-from factorgraph.propagation.report import moments_of, posterior_draws
+from factorgraph.propagation.report import balanced_draws, moments_of, posterior_draws
 from factorgraph.propagation.solution import Moments, Solution
 from factorgraph.propagation.start import Start, find_start
 from factorgraph.propagation.state import ContractedGraph, EPState, marginals, quarantined
 from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out, sweep
 from searches.importance import TRUSTED_K_HAT
-from searches.quasi import normal_points, uniform_points
+from searches.quasi import normal_points
 
 _PREDICTIVE_DRAWS = 128
 _PILOT = 512
@@ -79,13 +79,14 @@ def solve(
         return _solution(terms, shared, graph, state, history, converged, correction, settings, began)
 
 
-# --- explore and start --------------------------------------------------------------------------------------------------------
+# --- explore and start ---
 
 
 def prepare(
     shared: tuple[SharedVariable, ...], plates: Sequence[Plate], lanes: Sequence[Lane], seed: int
 ) -> tuple[ContractedGraph, Start]:
-    """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables found so far."""
+    """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables
+    found so far."""
     whitened = np.array([s.whitened for s in shared], dtype=bool)
     phi, proper = _prior_draws(shared)
     spread = np.diag(_spread(phi) ** 2) if len(shared) else np.zeros((0, 0))
@@ -110,7 +111,11 @@ def prepare(
         whitened,
     )
     explore_around(graph, start)
-    return graph, find_start(graph, start.mean, start.covariance, scout=False)
+    start = find_start(graph, start.mean, start.covariance, scout=False)
+    factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
+    for plate in graph.plates:
+        plate.sharpen(start.mean, factor)
+    return graph, start
 
 
 def explore_around(graph: ContractedGraph, start: Start) -> None:
@@ -146,14 +151,15 @@ def _spread(phi: np.ndarray) -> np.ndarray:
 
 
 def _thinned(plate: Plate) -> Plate:
-    """A plate too large to be explored twice is represented by some of its datasets, where all touch the same variables."""
+    """A plate too large to be explored twice is represented by some of its datasets, where all touch the same
+    variables."""
     star = plate.size > 0 and bool(np.all(plate.shared_index == plate.shared_index[0]))
     if plate.size <= 2 * _PILOT or not star or plate.signature.num_local == 0:
         return plate
     return plate.take(np.linspace(0, plate.size - 1, _PILOT).astype(int))
 
 
-# --- sweep --------------------------------------------------------------------------------------------------------------------
+# --- sweep ---
 
 
 def run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EPState, list[SweepInfo], bool]:
@@ -207,7 +213,8 @@ def _dominant(share: np.ndarray) -> np.ndarray:
 
 
 def inner_errors(graph: ContractedGraph, state: EPState) -> list[np.ndarray]:
-    """Per plate (N, D): squared shift, in posterior sds, of each shared mean that each dataset's integral error stands for."""
+    """Per plate (N, D): squared shift, in posterior sds, of each shared mean that each dataset's integral error
+    stands for."""
     sds = np.sqrt(np.diag(state.covariance))
     found = []
     for plate in graph.plates:
@@ -225,7 +232,7 @@ def inner_errors(graph: ContractedGraph, state: EPState) -> list[np.ndarray]:
     return found
 
 
-# --- correct and report -------------------------------------------------------------------------------------------------------
+# --- correct and report ---
 
 
 def _correction(graph: ContractedGraph, state: EPState, settings: Settings) -> Correction | None:
@@ -250,7 +257,11 @@ def _solution(
     began: float,
 ) -> Solution:
     corrected = correction is not None and correction.k_hat < TRUSTED_K_HAT
-    note = "" if all(_is_proper(s) for s in shared) else "a shared variable has an improper flat prior, so the evidence is not defined"
+    note = (
+        ""
+        if all(_is_proper(s) for s in shared)
+        else "a shared variable has an improper flat prior, so the evidence is not defined"
+    )
     ep = moments_of(shared, state, None)
     answer = moments_of(shared, state, correction if corrected else None)
     if note:
@@ -289,7 +300,9 @@ def _is_proper(s: SharedVariable) -> bool:
     return bool(np.all(np.isfinite([float(v) for v in s.variable.parameters])))  # type: ignore[attr-defined]
 
 
-def _local(plate: ContractedPlate, state: EPState, phi: np.ndarray, correction: Correction | None) -> LocalPosterior | None:
+def _local(
+    plate: ContractedPlate, state: EPState, phi: np.ndarray, correction: Correction | None
+) -> LocalPosterior | None:
     num_local = plate.plate.signature.num_local
     if num_local == 0:
         return None
@@ -301,5 +314,5 @@ def _local(plate: ContractedPlate, state: EPState, phi: np.ndarray, correction: 
         points = normal_points(num, dimension, seed=6, whiten=dimension > 0)
         phi = mean + points @ (np.linalg.cholesky(covariance).T if dimension else np.zeros((0, 0)))
     else:
-        phi = phi[np.linspace(0, len(phi) - 1, num).astype(int)]
-    return plate.local_posterior(phi, uniform_points(len(phi), 1 + num_local, plate.seed + 3))
+        phi = balanced_draws(correction, num, state)
+    return plate.local_posterior(phi, plate.chances(len(phi)))

@@ -1,7 +1,7 @@
 """Log factors at standardised points, and their regression on the sufficient statistics of a Gaussian.
 
-Both the start and the sweep see a factor only through its values at points x = m + C z that move with the posterior; z is drawn
-once for each number of variables (reference/ep.md D4: fixed points make a deterministic problem of it).
+Both the start and the sweep see a factor only through its values at points x = m + C z that move with the posterior;
+z is drawn once for each number of variables (reference/ep.md D4: fixed points make a deterministic problem of it).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ _POINTS_PER_PARAMETER = 6
 class Design:
     """Standardised points of a d-variable regression.
 
-    ``z`` (n, d) has mean zero and unit covariance exactly; ``statistics`` (n, p) are T(z) less their mean, ``inverse_gram`` (p, p)
-    inverts their sample covariance; ``least_squares`` (1 + p, n) maps values to [constant, coefficients].
+    ``z`` (n, d) has mean zero and unit covariance exactly; ``statistics`` (n, p) are T(z) less their mean,
+    ``inverse_gram`` (p, p) inverts their sample covariance; ``least_squares`` (1 + p, n) maps values to [constant,
+    coefficients].
     """
 
     z: np.ndarray
@@ -37,7 +38,8 @@ class Design:
 
 @lru_cache(maxsize=64)
 def design(dimension: int) -> Design:
-    """The points for terms of ``dimension`` shared variables; a power of two, at least six for each natural parameter."""
+    """The points for terms of ``dimension`` shared variables; a power of two, at least six for each natural
+    parameter."""
     num_parameters = dimension * (dimension + 3) // 2
     num = max(_FEWEST_POINTS, 1 << int(np.ceil(np.log2(max(_POINTS_PER_PARAMETER * num_parameters, 1)))))
     z = normal_points(num, dimension, _SEED, whiten=dimension > 0)
@@ -52,7 +54,8 @@ def design(dimension: int) -> Design:
 def factor_values(
     plate: ContractedPlate, origin: np.ndarray, scale: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log f (N, n) and inner error (N, n) of each term at x = mean + factor z; ``mean`` (N, d), ``factor`` (N, d, d)."""
+    """log f (N, n) and inner error (N, n) of each term at x = mean + factor z; ``mean`` (N, d), ``factor`` (N, d,
+    d)."""
     index = plate.plate.shared_index
 
     def points(rows: np.ndarray) -> np.ndarray:
@@ -73,7 +76,9 @@ def site_in_z(site: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> tuple[n
     h, precision = unpack(site, mean.shape[1])
     slope = h - np.einsum("nij,nj->ni", precision, mean)
     constant = np.einsum("ni,ni->n", h, mean) - 0.5 * np.einsum("ni,nij,nj->n", mean, precision, mean)
-    return constant, pack(np.einsum("nji,nj->ni", factor, slope), np.einsum("nki,nkl,nlj->nij", factor, precision, factor))
+    return constant, pack(
+        np.einsum("nji,nj->ni", factor, slope), np.einsum("nki,nkl,nlj->nij", factor, precision, factor)
+    )
 
 
 def site_from_z(in_z: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> np.ndarray:

@@ -14,7 +14,9 @@ from searches.quasi import normal_points
 
 _NUM_POINTS = 4096
 _NUM_DRAWS = 1024
-_FEWEST_EFFECTIVE = 0.3  # of the weighted draws; below, or where they are few, Gaussian draws are moved to the corrected moments
+_FEWEST_EFFECTIVE = (
+    0.3  # of the weighted draws; below, or where they are few, Gaussian draws are moved to the corrected moments
+)
 _ENOUGH = 1024
 
 
@@ -48,7 +50,9 @@ def moments_of(shared: Sequence[SharedVariable], state: EPState, correction: Cor
     difference = correction.weights - np.exp(correction.log_gaussian_weight)
     mean = centre + difference @ drawn
     covariance = _covariance(theta - mean) + (drawn - mean).T @ (difference[:, None] * (drawn - mean))
-    if np.any(np.linalg.eigvalsh(covariance) <= 0):  # few draws in many dimensions: the plain weighted estimate is proper
+    if np.any(
+        np.linalg.eigvalsh(covariance) <= 0
+    ):  # few draws in many dimensions: the plain weighted estimate is proper
         mean = correction.weights @ drawn
         covariance = (drawn - mean).T @ (correction.weights[:, None] * (drawn - mean))
     return Moments(mean=mean, covariance=covariance, log_evidence=correction.log_evidence)
@@ -84,3 +88,21 @@ def _moved(state: EPState, correction: Correction) -> np.ndarray:
     except np.linalg.LinAlgError:
         factor = np.eye(len(mean))
     return corrected + (points - mean) @ factor.T
+
+
+def balanced_draws(correction: Correction, num: int, state: EPState) -> np.ndarray:
+    """``num`` equal-weight draws (num, D) with the mean and covariance of the weighted ones."""
+    if len(correction.phi) < 2 * num:
+        moved = _moved(state, correction)
+        chosen = moved[np.linspace(0, len(moved) - 1, num).astype(int)]
+    else:
+        order = np.argsort(correction.phi[:, 0])
+        cumulative = np.cumsum(correction.weights[order])
+        positions = (np.arange(num) + 0.5) / num * cumulative[-1]
+        chosen = correction.phi[order][np.minimum(np.searchsorted(cumulative, positions), len(order) - 1)]
+    weights = correction.weights
+    mean = weights @ correction.phi
+    target = np.linalg.cholesky((correction.phi - mean).T @ (weights[:, None] * (correction.phi - mean)))
+    centred = chosen - chosen.mean(axis=0)
+    own = np.linalg.cholesky(centred.T @ centred / num)
+    return mean + np.linalg.solve(own, centred.T).T @ target.T

@@ -1,9 +1,9 @@
 """Where expectation propagation starts: the mode of the contracted posterior, and sites from the curvature there.
 
-EP behaves like Newton's method and, started from the prior on many datasets, wanders off (reference/ep.md D3). The mode is found
-without derivatives: log factors are evaluated at points spread like the current Gaussian, each is regressed on a quadratic, and
-the quadratics' sum gives a Newton step, within a trust region that shrinks to the size of the posterior. The same regression
-gives the sites.
+EP behaves like Newton's method and, started from the prior on many datasets, wanders off (reference/ep.md D3). The
+mode is found without derivatives: log factors are evaluated at points spread like the current Gaussian, each is
+regressed on a quadratic, and the quadratics' sum gives a Newton step, within a trust region that shrinks to the size
+of the posterior. The same regression gives the sites.
 """
 
 from __future__ import annotations
@@ -63,8 +63,11 @@ def _best_scout(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray
     return phi[int(np.argmax(np.where(np.isfinite(value), value, -np.inf)))]
 
 
-def _quadratic(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Log density at the centre, and the precision and h of the sum of the terms' regressed quadratics, in phi - mean."""
+def _quadratic(
+    graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Log density at the centre, and the precision and h of the sum of the terms' regressed quadratics, in phi -
+    mean."""
     zero, one = np.zeros(graph.dimension), np.ones(graph.dimension)
     total = float(graph.log_prior(mean[None])[0])
     sites = []
@@ -93,7 +96,8 @@ def _fit_quadratic(values: np.ndarray, z: np.ndarray) -> np.ndarray:
 def _newton(
     mean: np.ndarray, covariance: np.ndarray, precision: np.ndarray, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """A step in the frame of the current Gaussian: new mean and covariance, length of the step, largest change of an sd."""
+    """A step in the frame of the current Gaussian: new mean and covariance, length of the step, largest change of an
+    sd."""
     factor = np.linalg.cholesky(covariance)
     eigenvalues, vectors = np.linalg.eigh(factor.T @ precision @ factor)
     raw = np.abs(eigenvalues)

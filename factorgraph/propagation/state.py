@@ -1,7 +1,8 @@
 """The state of expectation propagation: sites over the shared variables, and the Gaussian posterior they multiply to.
 
-All algebra is in a *frame* x = (phi - origin) / scale, chosen at the start so that the posterior has size one: precision is then
-the same whatever units a variable has. A site is exp(lambda . T(x)) in the convention of `messages.multivariate_normal`.
+All algebra is in a *frame* x = (phi - origin) / scale, chosen at the start so that the posterior has size one:
+precision is then the same whatever units a variable has. A site is exp(lambda . T(x)) in the convention of
+`messages.multivariate_normal`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LOG_SQRT_2PI = 0.9189385332046727
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ContractedGraph:
-    """The plates with their locals integrated out, and which of the D shared variables have a whitened prior N(0, 1)."""
+    """The plates with their locals integrated out, and which of the D shared variables have a whitened prior N(0,
+    1)."""
 
     plates: tuple[ContractedPlate, ...]
     whitened: np.ndarray  # (D,) bool
@@ -34,7 +36,8 @@ class ContractedGraph:
         return -0.5 * np.sum(part**2, axis=1) - LOG_SQRT_2PI * part.shape[1]
 
     def log_density(self, phi: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-        """Log joint density (n,) of data and shared variables, and per plate log f (N, n) and its inner error (N, n)."""
+        """Log joint density (n,) of data and shared variables, and per plate log f (N, n) and its inner error (N,
+        n)."""
         parts = [plate.log_factors(phi) for plate in self.plates]
         total = self.log_prior(phi)
         for (values, _), plate in zip(parts, self.plates, strict=True):
@@ -99,7 +102,9 @@ class Posterior:
     proper: bool
 
 
-def posterior_of(graph: ContractedGraph, origin: np.ndarray, scale: np.ndarray, sites: tuple[np.ndarray, ...]) -> Posterior:
+def posterior_of(
+    graph: ContractedGraph, origin: np.ndarray, scale: np.ndarray, sites: tuple[np.ndarray, ...]
+) -> Posterior:
     """Sum the natural parameters of the prior and of all sites, and solve."""
     h = np.where(graph.whitened, -origin * scale, 0.0)
     precision = np.diag(np.where(graph.whitened, scale**2, 0.0))
@@ -113,7 +118,9 @@ def posterior_of(graph: ContractedGraph, origin: np.ndarray, scale: np.ndarray, 
     covariance = inverse.T @ inverse
     white = inverse @ h
     log_partition = 0.5 * white @ white - np.sum(np.log(np.diag(factor))) + len(h) * LOG_SQRT_2PI
-    return Posterior(h, precision, inverse.T @ white, covariance, float(log_partition), bool(np.isfinite(log_partition)))
+    return Posterior(
+        h, precision, inverse.T @ white, covariance, float(log_partition), bool(np.isfinite(log_partition))
+    )
 
 
 def _scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.ndarray) -> None:
@@ -136,10 +143,18 @@ def marginals(state_mean: np.ndarray, covariance: np.ndarray, index: np.ndarray)
     return state_mean[index], np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
 
 
-def log_evidence_of(graph: ContractedGraph, origin: np.ndarray, scale: np.ndarray, posterior: Posterior, log_normalizers: tuple[np.ndarray, ...]) -> float:
+def log_evidence_of(
+    graph: ContractedGraph,
+    origin: np.ndarray,
+    scale: np.ndarray,
+    posterior: Posterior,
+    log_normalizers: tuple[np.ndarray, ...],
+) -> float:
     """log Z = A(posterior) + sum of log normalizers, less the prior's own normaliser (DESIGN 6.5); nats."""
     prior = np.sum(np.where(graph.whitened, -LOG_SQRT_2PI - 0.5 * origin**2, 0.0))
-    return float(posterior.log_partition + np.sum(np.log(scale)) + prior + sum(float(np.sum(a)) for a in log_normalizers))
+    return float(
+        posterior.log_partition + np.sum(np.log(scale)) + prior + sum(float(np.sum(a)) for a in log_normalizers)
+    )
 
 
 def with_status(state: EPState, plate: int, rows: np.ndarray, status: Status) -> EPState:

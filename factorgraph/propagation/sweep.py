@@ -1,8 +1,9 @@
 """One sweep of expectation propagation: cavity, tilted moments, update, by regression on points of the posterior.
 
-For each term the values R = log f - site at points of the posterior give weights softmax(R); the weights less uniform, regressed
-on the sufficient statistics, are the change of the site (So & Turner 2024, EP-eta, with shared fixed points: reference/ep.md D4).
-Where R is exactly linear in the statistics the factor is Gaussian and its site is set by least squares, exact in one step.
+For each term the values R = log f - site at points of the posterior give weights softmax(R); the weights less
+uniform, regressed on the sufficient statistics, are the change of the site (So & Turner 2024, EP-eta, with shared
+fixed points: reference/ep.md D4). Where R is exactly linear in the statistics the factor is Gaussian and its site is
+set by least squares, exact in one step.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def _num_natural(plate: ContractedPlate) -> int:
 
 
 def _shared_out(graph: ContractedGraph, state: EPState) -> tuple[np.ndarray, ...]:
-    """Where the regressed sites make no proper posterior: none at all; the posterior is then the start's own Gaussian."""
+    """Where the regressed sites make no proper posterior: none at all; the posterior is then the start's own
+    Gaussian."""
     return tuple(np.zeros_like(site) for site in state.sites)
 
 
@@ -185,7 +187,9 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool =
     effective = 1.0 / np.sum(weights**2, axis=1) / len(points.z)
     poor = (effective < _FEWEST_EFFECTIVE) & ~exact & ~lost
     status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
-    if not regress and np.any(poor):  # far from its site: a Newton step brings it near, where the moments can be matched
+    if not regress and np.any(
+        poor
+    ):  # far from its site: a Newton step brings it near, where the moments can be matched
         delta = np.where(poor[:, None], coefficients, delta)
     site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
     log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers)
@@ -204,7 +208,9 @@ def _weights(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     top = np.where(np.isfinite(top), top, 0.0)
     weights = np.exp(relative - top)
     total = np.sum(weights, axis=1)
-    return weights / np.maximum(total, 1e-300)[:, None], top[:, 0] + np.log(np.maximum(total, 1e-300) / relative.shape[1])
+    return weights / np.maximum(total, 1e-300)[:, None], top[:, 0] + np.log(
+        np.maximum(total, 1e-300) / relative.shape[1]
+    )
 
 
 def _regressed(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

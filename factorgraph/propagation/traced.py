@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,13 +15,17 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
 from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
 from factorgraph.propagation.inner import Centre, Frame, LocalPosterior
+from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points, uniform_points
 
 _BLOCKS = (16, 128, 512)
 _GAUSSIAN_TOLERANCE = 1e-10
 _ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
-_CONDITIONAL_POINTS = {1: 128, 2: 512}  # 1,024 beyond
+_CONDITIONAL_POINTS = 128  # of ``joint`` while the mode is sought
+_SHARP_POINTS = {1: 512, 2: 2048}  # of ``joint`` thereafter; 4,096 beyond
+_FEWEST_FOR_SURROGATE = 40  # datasets; fewer are integrated anew at every point
+_POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
 
@@ -40,6 +45,8 @@ class TracedPlate(ContractedPlate):
         self._upload()
         self.method = self._choose_method()
         self._rules: list[Any] = [None] * len(self._arrays)
+        self._num_points = _CONDITIONAL_POINTS
+        self._surrogate: Surrogate | None = None
         if self.method == "analytic":
             self._rules = [Centre(jnp.zeros((self._block, plate.signature.num_local)))] * len(self._arrays)
 
@@ -92,6 +99,7 @@ class TracedPlate(ContractedPlate):
     ) -> None:
         if not self.explored:
             return
+        self._surrogate, self._num_points = None, _CONDITIONAL_POINTS
         scales = jnp.asarray(PROPER_SCALES if proper else UNKNOWN_SCALES)
         if self.method == "population":
             rules = self._explore_population(self._rows(chosen), scales, rounds)
@@ -142,26 +150,79 @@ class TracedPlate(ContractedPlate):
             rules.append(inner.explore_joint(signature, arrays, scales, uniform, shift, frame))
         return rules
 
+    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
+        signature = self.plate.signature
+        if self.method != "joint":
+            return
+        self._num_points = _SHARP_POINTS.get(signature.num_local, 4096)
+        if self.plate.size < _FEWEST_FOR_SURROGATE or not supported(signature.num_shared):
+            return
+        index = self.plate.shared_index
+        centre = mean[index]
+        local = np.linalg.cholesky((factor @ factor.T)[index[:, :, None], index[:, None, :]])
+        fitted, held_back = design_points(signature.num_shared)
+        z = np.concatenate([fitted, held_back])
+        values, errors = self.log_factors(lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z))
+        usable = np.all(np.isfinite(values), axis=1, keepdims=True)
+        values = np.where(usable, values, -np.inf)
+        num = len(fitted)
+        with np.errstate(invalid="ignore"):
+            surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num])
+            rows = np.arange(self.plate.size)
+            phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
+            residuals = values[:, num:] - surrogate.evaluate(rows, phi)[0]
+        if np.all(usable) and is_accurate(residuals):
+            self._surrogate = surrogate
+
     # --- evaluation ---
 
     def _uniform(self) -> Any:
         """Standardised points of the ``joint`` method; consecutive halves are its two half-samples."""
         local = self.plate.signature.num_local
-        return jnp.asarray(uniform_points(_CONDITIONAL_POINTS.get(local, 1024), 1 + local, self.seed + 2))
+        num = self._num_points if self.method == "joint" else 2
+        return jnp.asarray(uniform_points(num, 1 + local, self.seed + 2))
 
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
-        points, uniform = self.points_of(phi), self._uniform()
+        points, size = self.points_of(phi), self.plate.size
+        if self._surrogate is not None:
+            rows = np.arange(size)
+            return self._surrogate.evaluate(rows, points(rows))
+        uniform = self._uniform()
         blocks = [
-            inner.log_factors(self.plate.signature, self.method, arrays, rule, uniform, jnp.asarray(points(rows)))
+            self._block_factors(arrays, rule, uniform, points(rows))
             for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
         ]
-        return self._gathered(blocks, self.plate.size)
+        return self._gathered(blocks, size)
 
-    def local_posterior(self, phi: np.ndarray, chance: np.ndarray) -> LocalPosterior:
-        points, uniform = self.points_of(phi), self._uniform()
+    def _block_factors(self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray) -> tuple[Any, Any]:
+        """`inner.log_factors` for one block; ``joint`` in calls of one size, so that it is compiled once."""
+        kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
+        num = points.shape[1]
+        if self.method != "joint":
+            return kernel(jnp.asarray(points))
+        self.num_likelihood_calls += points.shape[0] * num * uniform.shape[0]
+        padded = points[:, np.minimum(np.arange(-(-num // _POINTS_PER_CALL) * _POINTS_PER_CALL), num - 1)]
+        calls = [
+            kernel(jnp.asarray(padded[:, i : i + _POINTS_PER_CALL]))
+            for i in range(0, padded.shape[1], _POINTS_PER_CALL)
+        ]
+        values, errors = (
+            np.concatenate([np.asarray(part) for part in parts], axis=1) for parts in zip(*calls, strict=True)
+        )
+        return values[:, :num], errors[:, :num]
+
+    def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
+        points = self.points_of(phi)
+        uniform = jnp.asarray(uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2))
         blocks = [
             inner.local_posteriors(
-                self.plate.signature, self.method, arrays, rule, uniform, jnp.asarray(points(rows)), jnp.asarray(chance)
+                self.plate.signature,
+                self.method,
+                arrays,
+                rule,
+                uniform,
+                jnp.asarray(points(rows)),
+                jnp.asarray(chance[rows]),
             )
             for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
         ]

@@ -40,28 +40,6 @@ def local_draws(solution: Solution, plate: int) -> np.ndarray:
 
 
 def _chunk(solution: Solution, plate: int, phi: np.ndarray, first: int) -> np.ndarray:
-    """Draws (N, n, local) for the rows of ``phi`` (n, D).
-
-    All datasets of a plate are given the same uniform numbers; each meets them in an order of its own, because else
-    datasets would rise and fall together.
-    """
+    """Draws (N, n, local) for the rows of ``phi`` (n, D); every dataset meets them with chances of its own."""
     contracted = solution.plates[plate]
-    index, num_local = contracted.plate.shared_index, contracted.plate.signature.num_local
-    orders = np.stack([np.random.default_rng([*key, first]).permutation(len(phi)) for key in _keys(solution, plate)])
-    chance = np.random.default_rng([solution.seed, first]).random((len(phi), 1 + num_local))
-
-    def points(rows: np.ndarray) -> np.ndarray:
-        return phi[orders[rows][:, :, None], index[rows][:, None, :]]
-
-    drawn = np.asarray(contracted.local_posterior(points, chance).draws)  # type: ignore[arg-type]
-    return np.take_along_axis(drawn, np.argsort(orders, axis=1)[:, :, None], axis=1)
-
-
-def _keys(solution: Solution, plate: int) -> list[tuple[int, int, int]]:
-    """Seeds of the datasets: they depend on the run's seed and on the content, and number those of one content."""
-    seen: dict[int, int] = {}
-    keys = []
-    for value in map(int, solution.plates[plate].plate.fingerprints()):
-        seen[value] = seen.get(value, -1) + 1
-        keys.append((solution.seed, value, seen[value]))
-    return keys
+    return np.asarray(contracted.local_posterior(phi, contracted.chances(len(phi), first)).draws)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import jax
@@ -18,7 +17,6 @@ from factorgraph.model.families.contract import (
     inside_or_minus_infinity,
 )
 from factorgraph.model.families.normal_tail import (
-    implicit_inverse,
     log_narrow_interval,
     log_normal_cdf,
     log_normal_density,
@@ -130,8 +128,9 @@ _ROOT_HALF = math.sqrt(0.5)
 def _traced_quantile(family: TruncatedGaussian, x: Array, *parameters: Array) -> Array:
     """The quantile for kernels, without iteration: sums of positive tail probabilities, a series beside the limits.
 
-    Agrees with `_solve_truncated` to 1e-11 of the distance from the nearer limit or of sigma, except where a limit lies more than
-    30 sigma inside a tail of the untruncated normal: there the tail is taken as sqrt(a^2 - 2 log Q), good to 1e-3.
+    Agrees with `_solve_truncated` to 1e-11 of the distance from the nearer limit or of sigma, except where a limit
+    lies more than 30 sigma inside a tail of the untruncated normal: there the tail is taken as sqrt(a^2 - 2 log Q),
+    good to 1e-3.
     """
     mean, sigma = parameters[:2]
     lower, upper = family.support(*parameters)

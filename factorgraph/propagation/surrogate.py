@@ -1,0 +1,87 @@
+"""A polynomial in place of log f, for datasets whose integral costs likelihood calls at every point.
+
+Once many datasets have narrowed the posterior, each log f is smooth over it: it is integrated accurately at a few
+dozen points around the start, and a polynomial through them serves every sweep and the correction. Points held back
+measure its error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from searches.quasi import normal_points
+
+_DEGREE = {1: 5, 2: 4, 3: 3, 4: 3}  # by the number of shared variables; no surrogate beyond
+_POINTS_PER_MONOMIAL = 3
+_SPREAD = 2.2  # of the points, in standard deviations
+_REACH = 6.0  # beyond this many standard deviations the polynomial stays what it is there
+_HELD_BACK = 16
+_TOLERATED = 0.05  # nats of the sum over datasets, root mean square over the points held back
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Surrogate:
+    """log f (and the error of its integral) as polynomials in z = inverse (phi - mean); leading axis N.
+
+    ``coefficients`` (N, 2, P): of the value and of the error.
+    """
+
+    mean: np.ndarray
+    inverse: np.ndarray
+    coefficients: np.ndarray
+    degree: int
+
+    def evaluate(self, rows: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and errors (B, n) at ``phi`` (B, n, d)."""
+        z = np.einsum("bij,bnj->bni", self.inverse[rows], phi - self.mean[rows][:, None, :])
+        radius = np.linalg.norm(z, axis=-1, keepdims=True)
+        z = z * np.minimum(1.0, _REACH / np.maximum(radius, 1e-300))
+        found = np.einsum("bkp,bnp->bkn", self.coefficients[rows], _monomials(z, self.degree))
+        return found[:, 0], found[:, 1]
+
+
+def supported(dimension: int) -> bool:
+    """Whether polynomials over this many shared variables are few enough."""
+    return dimension in _DEGREE
+
+
+def design_points(dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised points (n, d) to fit, and points (k, d) to hold back."""
+    num = _POINTS_PER_MONOMIAL * _monomials(np.zeros((1, dimension)), _DEGREE[dimension]).shape[1]
+    if dimension == 1:
+        fit = (2.0 * _SPREAD * np.cos(np.pi * (np.arange(num) + 0.5) / num))[:, None]
+    else:
+        fit = _SPREAD * normal_points(num, dimension, seed=10)
+    return fit, normal_points(_HELD_BACK, dimension, seed=11)
+
+
+def fit_surrogate(
+    mean: np.ndarray, factor: np.ndarray, z: np.ndarray, values: np.ndarray, errors: np.ndarray
+) -> Surrogate:
+    """Least squares through ``values`` and ``errors`` (N, n) at z (n, d), phi = mean + factor z; the bulk weighs
+    most."""
+    degree = _DEGREE[z.shape[1]]
+    weight = np.exp(-0.125 * np.sum(z**2, axis=1))
+    basis = _monomials(z, degree)
+    solve = np.linalg.pinv(weight[:, None] * basis)
+    coefficients = np.stack([(weight * part) @ solve.T for part in (values, errors)], axis=1)
+    return Surrogate(mean, np.linalg.inv(factor), coefficients, degree)
+
+
+def is_accurate(residuals: np.ndarray) -> bool:
+    """Whether residuals (N, k) at the points held back, apart from a constant of each dataset, are negligible in
+    sum."""
+    centred = residuals - residuals.mean(axis=1, keepdims=True)
+    return bool(np.sqrt(np.mean(np.sum(centred, axis=0) ** 2)) < _TOLERATED)
+
+
+def _monomials(z: np.ndarray, degree: int) -> np.ndarray:
+    """(..., P) of all monomials up to the total degree."""
+    columns = [np.ones(z.shape[:-1])]
+    for total in range(1, degree + 1):
+        for axes in combinations_with_replacement(range(z.shape[-1]), total):
+            columns.append(np.prod(z[..., list(axes)], axis=-1))
+    return np.stack(columns, axis=-1)
