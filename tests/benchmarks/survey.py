@@ -1,0 +1,133 @@
+"""The simulated survey of ``shared/benchmarks`` as graphs, and its exact posterior by quadrature.
+
+Two problems: ``hier`` (every centre is drawn from a population) and ``shared`` (one centre for all datasets).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+import factorgraph as fg
+
+SPACING = 0.25
+EDGES = np.arange(-40.0, 140.0 + SPACING / 2, SPACING) - SPACING / 2
+CELLS = 0.5 * (EDGES[1:] + EDGES[:-1])
+SIGMAS = (np.arange(96) + 0.5) * 36.0 / 96
+BLOCK = 500
+
+
+class Profile:
+    def __init__(self, centre=0.0, normalization=1.0, sigma=1.0):
+        self.centre = centre
+        self.normalization = normalization
+        self.sigma = sigma
+
+
+class Pixels(fg.Analysis):
+    """Unit Gaussian noise in every pixel."""
+
+    def __init__(self, y, x):
+        super().__init__()
+        self.y = y
+        self.x = x
+
+    def log_likelihood_function(self, instance):
+        z = (self.x - instance.centre) / instance.sigma
+        model = instance.normalization / (jnp.sqrt(2.0 * jnp.pi) * instance.sigma) * jnp.exp(-0.5 * z**2)
+        return jnp.sum(-0.5 * (self.y - model) ** 2 - 0.5 * jnp.log(2.0 * jnp.pi))
+
+
+class Posterior(NamedTuple):
+    """Of the shared variables, by name: means, standard deviations; log evidence in nats."""
+
+    mean: dict[str, float]
+    scale: dict[str, float]
+    log_evidence: float
+
+
+class Survey(NamedTuple):
+    graph: fg.FactorGraphModel
+    variables: dict[str, fg.Variable]
+
+    def posterior(self, result: fg.Result) -> Posterior:
+        moments = result.mean_field
+        return Posterior(
+            {name: moments.mean[v] for name, v in self.variables.items()},
+            {name: moments.scale[v] for name, v in self.variables.items()},
+            result.log_evidence,
+        )
+
+
+@cache
+def script(folder: Path, name: str) -> ModuleType:
+    """``benchmarks/<name>.py`` of the shared folder, as a module."""
+    spec = importlib.util.spec_from_file_location(name, folder / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def simulated(folder: Path, n: int, seed: int) -> dict[str, np.ndarray]:
+    return script(folder, "simulate").simulate(n, seed=seed)
+
+
+def survey(data: dict[str, np.ndarray], kind: str) -> Survey:
+    """The graph of all datasets, as a user writes it."""
+    positive = {"lower_limit": 0.0, "upper_limit": np.inf}
+    within = {"lower_limit": 0.0, "upper_limit": 100.0}
+    centre = fg.GaussianPrior(50.0, 30.0)
+    parent = fg.HierarchicalFactor(
+        fg.GaussianPrior,
+        mean=fg.TruncatedGaussianPrior(50.0, 10.0, **within),
+        sigma=fg.TruncatedGaussianPrior(10.0, 5.0, **within),
+    )
+    factors: list[fg.AnalysisFactor | fg.HierarchicalFactor] = []
+    for y in data[f"y_{kind}"]:
+        model = fg.Model(
+            Profile,
+            normalization=fg.TruncatedGaussianPrior(25.0, 10.0, **positive),
+            sigma=fg.TruncatedGaussianPrior(10.0, 5.0, **positive),
+        )
+        if kind == "hier":
+            parent.add_drawn_variable(model.centre)
+        else:
+            model.centre = centre
+        factors.append(fg.AnalysisFactor(model, Pixels(y, data["x"])))
+    if kind == "hier":
+        return Survey(fg.FactorGraphModel(*factors, parent), {"mu": parent.mean, "tau": parent.sigma})
+    return Survey(fg.FactorGraphModel(*factors), {"centre": centre})
+
+
+@cache
+def _log_likelihoods(folder: Path, kind: str, n: int, seed: int) -> np.ndarray:
+    """log L_i(centre) (n, cells) with normalization and sigma integrated out."""
+    reference, data = script(folder, "exact_reference"), simulated(folder, n, seed)
+    blocks = np.split(data[f"y_{kind}"], range(BLOCK, n, BLOCK))
+    return np.concatenate([reference.marginal(data["x"], y, CELLS, SIGMAS, False)[0] for y in blocks])
+
+
+@cache
+def exact(folder: Path, kind: str, n: int, seed: int) -> Posterior:
+    """By the quadrature of ``exact_reference.py``."""
+    reference, log_likelihoods = script(folder, "exact_reference"), _log_likelihoods(folder, kind, n, seed)
+    if kind == "hier":
+        found = reference.hier(log_likelihoods, CELLS, EDGES, None)
+        hyper, log_evidence = found["hyper"], found["log_evidence"]
+    else:
+        log_joint = log_likelihoods.sum(0) - 0.5 * ((CELLS - 50.0) / 30.0) ** 2 - np.log(30.0 * np.sqrt(2.0 * np.pi))
+        weight = np.exp(log_joint - log_joint.max())
+        hyper = {"centre": reference.summary(CELLS, weight)}
+        log_evidence = float(log_joint.max() + np.log(weight.sum() * SPACING))
+    mean = {name: moments["mean"] for name, moments in hyper.items()}
+    scale = {name: moments["sd"] for name, moments in hyper.items()}
+    return Posterior(mean, scale, log_evidence)
