@@ -163,7 +163,8 @@ def _describe(term: Term, shared: Sequence[SharedVariable], position: dict[Varia
         tuple(sorted(roles[slots[v]].position for v in involved if v not in position)),
     )
     constants = tuple(np.asarray(constant, dtype=_dtype(constant)) for constant in (*constants, *parent_constants))
-    key = (signature, tuple((c.shape, c.dtype.kind) for c in constants))
+    optimisers = tuple(id(factor.optimiser) for factor in term.factors)
+    key = (signature, tuple((c.shape, c.dtype.kind) for c in constants), optimisers)
     return key, (term, tuple(touched), tuple(local), constants, np.array(numbers).reshape(len(local), 4))
 
 
@@ -195,7 +196,7 @@ def _stack(signature: Signature, rows: list[tuple], shared: Sequence[SharedVaria
 
 def _warn_of_many_plates(groups: dict[Any, list]) -> None:
     counts: dict[tuple[type, ...], list[Any]] = {}
-    for signature, shapes in groups:
+    for signature, shapes, _ in groups:
         if signature.analyses:
             counts.setdefault(signature.analyses, []).append((signature, shapes))
     for analyses, keys in counts.items():

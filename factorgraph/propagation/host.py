@@ -1,8 +1,10 @@
-"""Plates whose likelihood JAX cannot trace: plain calls, one at a time, through a guard; the rest does not know.
+"""Plates worked on one dataset at a time, on the host: likelihoods that are called, and datasets with an optimiser.
 
-The same methods as `inner`, without ``analytic``. Populations are explored once and then re-weighted by the same
-kernel; where the likelihood itself reads a shared variable every evaluation of log f calls it again, so fewer points
-are used.
+The same methods as `inner`, without ``analytic``. A likelihood that cannot be traced is called plainly, through the one
+place that meets user code and keeps what it said. An ``optimiser`` is any search: it explores a dataset where adaptive
+importance sampling would, its samples become the proposal, and the integral is still that of importance sampling, with
+its own error. Where the likelihood itself reads a shared variable every evaluation of log f calls it again, so fewer
+points are used.
 """
 
 from __future__ import annotations
@@ -20,28 +22,52 @@ from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, va
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
 from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
-from factorgraph.propagation.inner import Conditional, LocalPosterior, Nodes
+from factorgraph.propagation.inner import Conditional, DatasetTarget, Frame, LocalPosterior, Nodes
 from searches import mixture as mixtures
-from searches.adaptive_importance import adapt_on_host, proposal_of, shifted
+from searches.adaptive_importance import Adaptation, adapt_on_host, proposal_of, shifted
 from searches.mixture import Mixture
 from searches.quasi import uniform_points
+from searches.target import Target
 
 _NUM_COMPONENTS = 4
 _MAX_STAGES = 12
 _ADAPTATION_POINTS = 256
 _FINAL_POINTS = 1024
-_CONDITIONAL_POINTS = 32
+_CONDITIONAL_POINTS = {True: 512, False: 32}  # where the likelihood is traced, where it is called
 _NODES = 256
 
 
 class HostPlate(ContractedPlate):
-    """See `ContractedPlate`. ``failures`` holds the last traceback of each dataset whose likelihood raised."""
+    """See `ContractedPlate`.
 
-    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
+    Parameters
+    ----------
+    is_traced
+        Whether the likelihood is evaluated by a kernel; otherwise it is called.
+    optimiser
+        A search with ``explore(target, seed=)``, or None.
+
+    Attributes
+    ----------
+    failures
+        The last traceback of each dataset whose likelihood raised, by row.
+    """
+
+    def __init__(
+        self,
+        plate: Plate,
+        shared: Sequence[SharedVariable],
+        seed: int,
+        *,
+        is_traced: bool = False,
+        optimiser: Any = None,
+    ) -> None:
         super().__init__(plate, shared, seed)
         signature = plate.signature
         self.method = "direct" if signature.num_local == 0 else "joint" if signature.reads_shared else "population"
         self.failures: dict[int, str] = {}
+        self._is_traced = is_traced
+        self._optimiser = optimiser
         self._rules: list[Any] = [None] * plate.size
         self._kernel_rules: Nodes | None = None
 
@@ -74,19 +100,15 @@ class HostPlate(ContractedPlate):
             return -np.inf
         return total if np.isfinite(total) else -np.inf
 
-    def _likelihoods(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """log L (n,) at ``phi`` (shared,) or (n, shared) and ``z`` (n, local)."""
-        signature, arrays = self.plate.signature, self._arrays_of(row)
-        phi = np.broadcast_to(phi, (len(z), signature.num_shared))
-        return np.array(
-            [
-                self.log_likelihood(row, [float(v) for v in values_of(signature, p, point, arrays)])
-                for p, point in zip(phi, z, strict=True)
-            ]
-        )
+    def _likelihoods(self, row: int, z: np.ndarray) -> np.ndarray:
+        """log L (n,) at ``z`` (n, local), for a likelihood that reads no shared variable."""
+        phi = np.zeros((len(z), self.plate.signature.num_shared))
+        return self._traced(row, phi, z, True) if self._is_traced else self._called(row, phi, z)
 
     def _log_joint(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
         """log L p(z | phi) (n,) at ``phi`` (n, shared) and ``z`` (n, local)."""
+        if self._is_traced:
+            return self._traced(row, phi, z, False)
         signature, arrays = self.plate.signature, self._arrays_of(row)
         with np.errstate(all="ignore"):
             prior = np.array(
@@ -96,12 +118,26 @@ class HostPlate(ContractedPlate):
                 ]
             )
         possible = np.isfinite(prior)
-        total = np.full(len(z), -np.inf)
+        total = np.where(possible, prior, -np.inf)
         if signature.analyses:
-            total[possible] = prior[possible] + self._likelihoods(row, phi[possible], z[possible])
-        else:
-            total[possible] = prior[possible]
+            total[possible] += self._called(row, phi[possible], z[possible])
         return total
+
+    def _called(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
+        signature, arrays = self.plate.signature, self._arrays_of(row)
+        points = [values_of(signature, p, t, arrays) for p, t in zip(phi, z, strict=True)]
+        return np.array([self.log_likelihood(row, [float(value) for value in point]) for point in points])
+
+    def _traced(self, row: int, phi: np.ndarray, z: np.ndarray, likelihood_only: bool) -> np.ndarray:
+        """By the kernel, in batches of a few sizes."""
+        self.num_likelihood_calls += len(z)
+        padded = np.minimum(np.arange(1 << max(int(np.ceil(np.log2(max(len(z), 1)))), 4)), max(len(z) - 1, 0))
+        arrays = jax.tree.map(jnp.asarray, self._arrays_of(row))
+        found = inner.log_densities(
+            self.plate.signature, arrays, jnp.asarray(phi[padded]), jnp.asarray(z[padded]), likelihood_only
+        )
+        values = np.asarray(found)[: len(z)]
+        return np.where(np.isfinite(values), values, -np.inf)
 
     # --- exploration ---
 
@@ -120,49 +156,66 @@ class HostPlate(ContractedPlate):
             self._kernel_rules = jax.tree.map(lambda *parts: jnp.stack(parts), *self._rules)
 
     def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
-        signature, dimension = self.plate.signature, self.plate.signature.num_local
-        reference = _on_host(inner.reference_of(signature, jnp.asarray(scales)))
-        phi, shift = np.zeros(signature.num_shared), self.shift[row, : 1 + dimension]
+        dimension = self.plate.signature.num_local
+        reference = inner.reference_of(self.plate.signature, scales)
+        shift = self.shift[row, : 1 + dimension]
 
         def likelihood(z: np.ndarray) -> np.ndarray:
-            return self._likelihoods(row, phi, z)
+            return self._likelihoods(row, z)
 
-        uniform = shifted(uniform_points(_ADAPTATION_POINTS, 1 + dimension, self.seed), shift)
-        adaptation = adapt_on_host(
-            likelihood, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES
-        )
+        num_shared = self.plate.signature.num_shared
+        frame = Frame(np.zeros(num_shared), np.eye(num_shared))
+        adaptation = self._adapted(row, likelihood, reference, shift, frame)
         proposal = proposal_of(reference, adaptation.fitted)
-        z = mixtures.draws(
-            proposal, shifted(uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1), shift)
-        )
-        log_proposal = mixtures.log_density(proposal, z)
+        uniform = uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1)
+        z = mixtures.draws(proposal, shifted(uniform, shift))
         return inner.nodes_from_points(
-            signature,
+            self.plate.signature,
             jnp.asarray(scales),
             jnp.asarray(z),
             jnp.asarray(likelihood(z)),
-            jnp.asarray(log_proposal),
+            jnp.asarray(mixtures.log_density(proposal, z)),
             _NODES,
         )
 
     def _explore_joint(self, row: int, scales: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> Conditional:
         signature, num_shared = self.plate.signature, self.plate.signature.num_shared
-        dimension = num_shared + signature.num_local
         index = self.plate.shared_index[row]
-        local_factor = np.linalg.cholesky((factor @ factor.T)[np.ix_(index, index)])
-        local = _on_host(inner.reference_of(signature, jnp.asarray(scales)))
-        reference = _on_host(inner.joint_reference(signature, jnp.asarray(scales)))
+        frame = Frame(mean[index], np.linalg.cholesky((factor @ factor.T)[np.ix_(index, index)]))
+        local = inner.reference_of(signature, scales)
 
         def relative(points: np.ndarray) -> np.ndarray:
-            phi, z = mean[index] + points[:, :num_shared] @ local_factor.T, points[:, num_shared:]
+            phi, z = frame.mean + points[:, :num_shared] @ frame.cholesky.T, points[:, num_shared:]
             return self._log_joint(row, phi, z) - mixtures.log_density(local, z)
 
-        uniform = shifted(uniform_points(_ADAPTATION_POINTS, 1 + dimension, self.seed), self.shift[row])
-        adaptation = adapt_on_host(relative, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES)
-        frame = inner.Frame(jnp.asarray(mean[index]), jnp.asarray(local_factor))
-        adaptation = jax.tree.map(jnp.asarray, adaptation)
-        rule = inner.conditional_of(signature, adaptation, jax.tree.map(jnp.asarray, local), frame, self.shift[row])
+        reference = inner.joint_reference(signature, scales)
+        adaptation = self._adapted(row, relative, reference, self.shift[row], frame)
+        adaptation, local, frame = jax.tree.map(jnp.asarray, (adaptation, local, frame))
+        rule = inner.conditional_of(signature, adaptation, local, frame, jnp.asarray(self.shift[row]))
         return Conditional(*(np.asarray(part) for part in rule))
+
+    def _adapted(self, row: int, likelihood: Any, reference: Mixture, shift: np.ndarray, frame: Frame) -> Adaptation:
+        """A mixture fitted to the dataset, by the optimiser if there is one."""
+        if self._optimiser is not None:
+            return self._explored_by_optimiser(row, likelihood, frame)
+        uniform = shifted(uniform_points(_ADAPTATION_POINTS, len(shift), self.seed), shift)
+        return adapt_on_host(likelihood, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES)
+
+    def _explored_by_optimiser(self, row: int, likelihood: Any, frame: Frame) -> Adaptation:
+        joint = self.method == "joint"
+        dimension = self.plate.signature.num_local + (self.plate.signature.num_shared if joint else 0)
+        names = tuple(f"x{i}" for i in range(dimension))
+        if self._is_traced:
+            data = jax.tree.map(jnp.asarray, (self._arrays_of(row), frame))
+            target = Target(names=names, log_likelihood=DatasetTarget(self.plate.signature, joint), data=data)
+        else:
+            target = Target(
+                names=names, log_likelihood=lambda x, data: float(likelihood(np.asarray(x)[None])[0]), is_jax=False
+            )
+        seed = int(np.random.default_rng([self.seed, int(self.shift[row, 0] * 2**53)]).integers(2**31))
+        samples = self._optimiser.explore(target, seed=seed)
+        fitted = mixtures.fit(samples.x, samples.weights, _NUM_COMPONENTS, num_steps=20)
+        return Adaptation(fitted, 1.0, samples.effective_sample_size / len(samples.x), 1)
 
     # --- evaluation ---
 
@@ -182,16 +235,16 @@ class HostPlate(ContractedPlate):
             empty = np.zeros((points.shape[1], 0))
             values = np.stack([self._log_joint(row, points[row], empty) for row in range(self.plate.size)])
             return values, np.zeros_like(values)
-        pairs = [[self._integral(row, point) for point in points[row]] for row in range(self.plate.size)]
-        array = np.array(pairs)
-        return array[..., 0], array[..., 1]
+        pairs = np.array([[self._integral(row, point) for point in points[row]] for row in range(self.plate.size)])
+        return pairs[..., 0], pairs[..., 1]
 
     def _all_arrays(self) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
         return jax.tree.map(jnp.asarray, arrays)
 
     def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        uniform = uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2)
+        num = _CONDITIONAL_POINTS[self._is_traced]
+        uniform = uniform_points(num, 1 + self.plate.signature.num_local, self.seed + 2)
         z, log_proposal = inner.conditional_points(uniform, self._rules[row], phi)
         return z, self._log_joint(row, np.broadcast_to(phi, (len(z), len(phi))), z) - log_proposal
 
@@ -238,7 +291,3 @@ class HostPlate(ContractedPlate):
         if not self.explored:
             return np.ones(self.plate.size)
         return np.array([float(rule.ess_fraction) for rule in self._rules])
-
-
-def _on_host(mixture: Mixture) -> Mixture:
-    return Mixture(*(np.asarray(part) for part in mixture))

@@ -18,6 +18,7 @@ the error of the integral.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -270,15 +271,16 @@ _ROUND_SHIFT = 0.7548776662466927
 
 def reference_of(signature: Signature, scales: Array) -> Mixture:
     """The reference density of z: N(0, 1) where there is a whitened prior, N(0, s^2) mixed over s elsewhere."""
+    xp = namespace(scales)
     if len(signature.whitened) == signature.num_local:
-        scales = jnp.ones(1)
+        scales = xp.ones(1)
     own = np.zeros(signature.num_local, dtype=bool)
     own[list(signature.whitened)] = True
-    widths = jnp.where(own[None, :], 1.0, scales[:, None])
+    widths = xp.where(own[None, :], 1.0, scales[:, None])
     num = widths.shape[0]
     return Mixture(
-        jnp.full(num, -np.log(num)),
-        jnp.zeros((num, signature.num_local)),
+        xp.full(num, -np.log(num)),
+        xp.zeros((num, signature.num_local)),
         widths[:, :, None] * np.eye(signature.num_local),
     )
 
@@ -380,12 +382,14 @@ def explore_joint(
 
 
 def joint_reference(signature: Signature, scales: Array) -> Mixture:
+    """The reference density of (standardised phi, z): N(0, 1) for phi, `reference_of` for z."""
+    xp = namespace(scales)
     local = reference_of(signature, scales)
-    shared, num = signature.num_shared, local.num_components
-    mean = jnp.zeros((num, shared + signature.num_local))
-    factor = jnp.zeros((num, shared + signature.num_local, shared + signature.num_local))
-    factor = factor.at[:, :shared, :shared].set(np.eye(shared)).at[:, shared:, shared:].set(local.cholesky)
-    return Mixture(local.log_weight, mean, factor)
+    num, size = local.num_components, signature.num_shared + signature.num_local
+    widths = xp.concatenate(
+        [xp.ones((num, signature.num_shared)), xp.diagonal(local.cholesky, axis1=1, axis2=2)], axis=1
+    )
+    return Mixture(local.log_weight, xp.zeros((num, size)), widths[:, :, None] * np.eye(size))
 
 
 def conditional_of(signature: Signature, adaptation: Any, local: Mixture, frame: Frame, shift: Array) -> Conditional:
@@ -564,9 +568,31 @@ def third_differences(signature: Signature, arrays: DatasetArrays, phi: Array, s
     return jax.lax.map(dataset, arrays, batch_size=_LANES)
 
 
-@functools.partial(jax.jit, static_argnames=("signature",))
-def log_likelihoods(signature: Signature, constants: tuple[Array, ...], values: Array) -> Array:
-    """log L of each dataset of a block at ``values`` (B, slots) in the user's coordinates; (B,)."""
-    return jax.vmap(lambda constants, values: log_likelihood(signature, list(values), constants))(
-        constants[: signature.num_constants], values
-    )
+@functools.partial(jax.jit, static_argnames=("signature", "likelihood_only"))
+def log_densities(signature: Signature, arrays: DatasetArrays, phi: Array, z: Array, likelihood_only: bool) -> Array:
+    """log L, or log L p(z | phi), of one dataset at ``phi`` (n, shared) and ``z`` (n, local); (n,)."""
+    if likelihood_only:
+        return _likelihoods(signature, arrays, z)
+    return jax.vmap(lambda phi, z: log_joint(signature, phi, z, arrays))(phi, z)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetTarget:
+    """What a search explores of one dataset, as a hashable callable: its density relative to N(0, I) in x = (phi, z).
+
+    ``data`` is ``(arrays, frame)``; x holds phi, standardised by the frame, only where the likelihood reads it.
+    """
+
+    signature: Signature
+    joint: bool
+
+    def __call__(self, x: Array, data: tuple[DatasetArrays, Frame]) -> Array:
+        arrays, frame = data
+        signature = self.signature
+        if not self.joint:
+            phi = jnp.zeros(signature.num_shared)
+            constants = arrays.constants[: signature.num_constants]
+            return log_likelihood(signature, values_of(signature, phi, x, arrays), constants)
+        phi = frame.mean + frame.cholesky @ x[: signature.num_shared]
+        z = x[signature.num_shared :]
+        return log_joint(signature, phi, z, arrays) + 0.5 * z @ z + signature.num_local * LOG_SQRT_2PI

@@ -72,7 +72,7 @@ def solve(
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
     began = time.perf_counter()
     with jax.enable_x64(True):
-        graph, start = prepare(shared, plates, lanes, settings.seed)
+        graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
         state, history, converged = run(graph, initial_state(graph, start), settings)
         graph, state, history, converged = _refined(graph, state, history, converged, settings)
         correction = _correction(graph, state, settings)
@@ -83,7 +83,11 @@ def solve(
 
 
 def prepare(
-    shared: tuple[SharedVariable, ...], plates: Sequence[Plate], lanes: Sequence[Lane], seed: int
+    shared: tuple[SharedVariable, ...],
+    plates: Sequence[Plate],
+    lanes: Sequence[Lane],
+    seed: int,
+    optimiser: Any = None,
 ) -> tuple[ContractedGraph, Start]:
     """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables
     found so far."""
@@ -92,7 +96,8 @@ def prepare(
     spread = np.diag(_spread(phi) ** 2) if len(shared) else np.zeros((0, 0))
     middle = np.median(phi, axis=0)
     pilot = tuple(
-        contracted_plate(_thinned(plate), shared, seed, lane) for plate, lane in zip(plates, lanes, strict=True)
+        contracted_plate(_thinned(plate), shared, seed, lane, optimiser)
+        for plate, lane in zip(plates, lanes, strict=True)
     )
     graph = ContractedGraph(pilot, whitened)
     factor = np.linalg.cholesky(spread) if len(shared) else spread
@@ -105,7 +110,7 @@ def prepare(
         return graph, start
     graph = ContractedGraph(
         tuple(
-            plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane)
+            plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane, optimiser)
             for plate, full, lane in zip(pilot, plates, lanes, strict=True)
         ),
         whitened,
