@@ -21,7 +21,7 @@ from searches.quasi import uniform_points
 
 _DEGREES_OF_FREEDOM = 5.0
 _MAX_ROUNDS = 5
-_CHUNK = 64
+_CHUNK = 128
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
@@ -132,9 +131,9 @@ class HostPlate(ContractedPlate):
         """By the kernel, in batches of a few sizes."""
         self.num_likelihood_calls += len(z)
         padded = np.minimum(np.arange(1 << max(int(np.ceil(np.log2(max(len(z), 1)))), 4)), max(len(z) - 1, 0))
-        arrays = jax.tree.map(jnp.asarray, self._arrays_of(row))
+        arrays = jax.tree.map(jax.device_put, self._arrays_of(row))
         found = inner.log_densities(
-            self.plate.signature, arrays, jnp.asarray(phi[padded]), jnp.asarray(z[padded]), likelihood_only
+            self.plate.signature, arrays, jax.device_put(phi[padded]), jax.device_put(z[padded]), likelihood_only
         )
         values = np.asarray(found)[: len(z)]
         return np.where(np.isfinite(values), values, -np.inf)
@@ -153,7 +152,9 @@ class HostPlate(ContractedPlate):
             else:
                 self._rules[row] = self._explore_joint(int(row), scales, mean, factor)
         if self.method == "population":
-            self._kernel_rules = jax.tree.map(lambda *parts: jnp.stack(parts), *self._rules)
+            self._kernel_rules = jax.tree.map(
+                lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules
+            )
 
     def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
         dimension = self.plate.signature.num_local
@@ -171,10 +172,10 @@ class HostPlate(ContractedPlate):
         z = mixtures.draws(proposal, shifted(uniform, shift))
         return inner.nodes_from_points(
             self.plate.signature,
-            jnp.asarray(scales),
-            jnp.asarray(z),
-            jnp.asarray(likelihood(z)),
-            jnp.asarray(mixtures.log_density(proposal, z)),
+            jax.device_put(scales),
+            jax.device_put(z),
+            jax.device_put(likelihood(z)),
+            jax.device_put(mixtures.log_density(proposal, z)),
             _NODES,
         )
 
@@ -190,8 +191,8 @@ class HostPlate(ContractedPlate):
 
         reference = inner.joint_reference(signature, scales)
         adaptation = self._adapted(row, relative, reference, self.shift[row], frame)
-        adaptation, local, frame = jax.tree.map(jnp.asarray, (adaptation, local, frame))
-        rule = inner.conditional_of(signature, adaptation, local, frame, jnp.asarray(self.shift[row]))
+        adaptation, local, frame = jax.tree.map(jax.device_put, (adaptation, local, frame))
+        rule = inner.conditional_of(signature, adaptation, local, frame, jax.device_put(self.shift[row]))
         return Conditional(*(np.asarray(part) for part in rule))
 
     def _adapted(self, row: int, likelihood: Any, reference: Mixture, shift: np.ndarray, frame: Frame) -> Adaptation:
@@ -206,7 +207,7 @@ class HostPlate(ContractedPlate):
         dimension = self.plate.signature.num_local + (self.plate.signature.num_shared if joint else 0)
         names = tuple(f"x{i}" for i in range(dimension))
         if self._is_traced:
-            data = jax.tree.map(jnp.asarray, (self._arrays_of(row), frame))
+            data = jax.tree.map(jax.device_put, (self._arrays_of(row), frame))
             target = Target(names=names, log_likelihood=DatasetTarget(self.plate.signature, joint), data=data)
         else:
             target = Target(
@@ -227,8 +228,8 @@ class HostPlate(ContractedPlate):
                 "population",
                 self._all_arrays(),
                 self._kernel_rules,
-                jnp.zeros((0, 0)),
-                jnp.asarray(points),
+                np.zeros((0, 0)),
+                jax.device_put(points),
             )
             return np.asarray(value), np.asarray(error)
         if self.method == "direct":
@@ -240,7 +241,7 @@ class HostPlate(ContractedPlate):
 
     def _all_arrays(self) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
-        return jax.tree.map(jnp.asarray, arrays)
+        return jax.tree.map(jax.device_put, arrays)
 
     def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         num = _CONDITIONAL_POINTS[self._is_traced]
@@ -263,9 +264,9 @@ class HostPlate(ContractedPlate):
                 "population",
                 self._all_arrays(),
                 self._kernel_rules,
-                jnp.zeros((0, 0)),
-                jnp.asarray(points),
-                jnp.asarray(chance),
+                np.zeros((0, 0)),
+                jax.device_put(points),
+                jax.device_put(chance),
             )
             return LocalPosterior(*(np.asarray(part) for part in found))
         rows = [self._local_of(row, points[row], chance[row]) for row in range(self.plate.size)]

@@ -36,12 +36,16 @@ class Design:
     statistics_mean: np.ndarray
 
 
+def num_points(dimension: int) -> int:
+    """A power of two, at least six points for each natural parameter of ``dimension`` variables."""
+    num_parameters = dimension * (dimension + 3) // 2
+    return max(_FEWEST_POINTS, 1 << int(np.ceil(np.log2(max(_POINTS_PER_PARAMETER * num_parameters, 1)))))
+
+
 @lru_cache(maxsize=64)
 def design(dimension: int) -> Design:
-    """The points for terms of ``dimension`` shared variables; a power of two, at least six for each natural
-    parameter."""
-    num_parameters = dimension * (dimension + 3) // 2
-    num = max(_FEWEST_POINTS, 1 << int(np.ceil(np.log2(max(_POINTS_PER_PARAMETER * num_parameters, 1)))))
+    """The points for terms of ``dimension`` shared variables."""
+    num = num_points(dimension)
     z = normal_points(num, dimension, _SEED, whiten=dimension > 0)
     statistics = sufficient_statistics(z) if dimension else np.zeros((num, 0))
     mean = statistics.mean(axis=0)

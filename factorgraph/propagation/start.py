@@ -21,7 +21,7 @@ _MAX_STEPS = 60
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
-_NUM_SCOUTS = 64
+_NUM_SCOUTS = 32
 _TOLERATED_LOSS = 1.0  # nats: the regressed Gaussian is centred near the mean, which may lie below the mode
 
 

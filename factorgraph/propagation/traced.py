@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from factorgraph.graph.density import DatasetArrays
@@ -15,6 +14,7 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
 from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
 from factorgraph.propagation.inner import Centre, Frame, LocalPosterior
+from factorgraph.propagation.regression import num_points
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points, uniform_points
 
@@ -48,14 +48,14 @@ class TracedPlate(ContractedPlate):
         self._num_points = _CONDITIONAL_POINTS
         self._surrogate: Surrogate | None = None
         if self.method == "analytic":
-            self._rules = [Centre(jnp.zeros((self._block, plate.signature.num_local)))] * len(self._arrays)
+            self._rules = [Centre(np.zeros((self._block, plate.signature.num_local)))] * len(self._arrays)
 
     def _upload(self) -> None:
         self._arrays = [self._block_arrays(rows) for rows in self._rows()]
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
-        return jax.tree.map(lambda array: jnp.asarray(array[rows]), arrays)
+        return jax.tree.map(lambda array: jax.device_put(array[rows]), arrays)
 
     def _rows(self, chosen: np.ndarray | None = None) -> list[np.ndarray]:
         """Row indices of each block, the last one padded with repeats."""
@@ -80,9 +80,9 @@ class TracedPlate(ContractedPlate):
         """Whether log L p(z | phi) is quadratic in z for every dataset, along random lines."""
         signature, lines = self.plate.signature, 4
         points = normal_points(3 * lines, max(signature.num_shared, signature.num_local), seed=1)
-        phi = jnp.asarray(points[:lines, : signature.num_shared])
-        start = jnp.asarray(points[lines : 2 * lines, : signature.num_local])
-        step = jnp.asarray(0.5 * points[2 * lines :, : signature.num_local])
+        phi = jax.device_put(points[:lines, : signature.num_shared])
+        start = jax.device_put(points[lines : 2 * lines, : signature.num_local])
+        step = jax.device_put(0.5 * points[2 * lines :, : signature.num_local])
         worst = [inner.third_differences(signature, arrays, phi, start, step) for arrays in self._arrays]
         return all(bool(np.max(np.asarray(block)) < _GAUSSIAN_TOLERANCE) for block in worst)
 
@@ -100,7 +100,7 @@ class TracedPlate(ContractedPlate):
         if not self.explored:
             return
         self._surrogate, self._num_points = None, _CONDITIONAL_POINTS
-        scales = jnp.asarray(PROPER_SCALES if proper else UNKNOWN_SCALES)
+        scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         if self.method == "population":
             rules = self._explore_population(self._rows(chosen), scales, rounds)
         else:
@@ -111,14 +111,14 @@ class TracedPlate(ContractedPlate):
         whole, part = self._gathered(self._rules, self.plate.size), self._gathered(rules, len(chosen))
         for target, source in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
             target[chosen] = source
-        self._rules = [jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), whole) for rows in self._rows()]
+        self._rules = [jax.tree.map(lambda a, rows=rows: jax.device_put(a[rows]), whole) for rows in self._rows()]
 
     def _explore_population(self, blocks: list[np.ndarray], scales: Any, rounds: int) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
-        uniform = jnp.asarray(uniform_points(adaptation, 1 + dimension, self.seed))
-        more_uniform = jnp.asarray(uniform_points(final, 1 + dimension, self.seed + 1))
+        uniform = jax.device_put(uniform_points(adaptation, 1 + dimension, self.seed))
+        more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
         num_nodes = _NODES if len(signature.interface) <= 1 else _NODES_OF_SEVERAL
         self.num_likelihood_calls += sum(map(len, blocks)) * (3 * adaptation + rounds * final)
         return [
@@ -128,8 +128,8 @@ class TracedPlate(ContractedPlate):
                 scales,
                 uniform,
                 more_uniform,
-                jnp.asarray(self.shift[rows][:, : 1 + dimension]),
-                jnp.asarray(rounds),
+                jax.device_put(self.shift[rows][:, : 1 + dimension]),
+                np.int64(rounds),
                 num_nodes,
             )
             for rows in blocks
@@ -138,15 +138,15 @@ class TracedPlate(ContractedPlate):
     def _explore_joint(self, blocks: list[np.ndarray], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
-        uniform = jnp.asarray(uniform_points(_JOINT_ADAPTATION_POINTS, 1 + dimension, self.seed))
+        uniform = jax.device_put(uniform_points(_JOINT_ADAPTATION_POINTS, 1 + dimension, self.seed))
         self.num_likelihood_calls += sum(map(len, blocks)) * 3 * _JOINT_ADAPTATION_POINTS
         covariance = factor @ factor.T
         rules = []
         for rows in blocks:
             index = self.plate.shared_index[rows]
             local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
-            frame = Frame(jnp.asarray(mean[index]), jnp.asarray(local))
-            arrays, shift = self._block_arrays(rows), jnp.asarray(self.shift[rows])
+            frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
+            arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
             rules.append(inner.explore_joint(signature, arrays, scales, uniform, shift, frame))
         return rules
 
@@ -180,7 +180,7 @@ class TracedPlate(ContractedPlate):
         """Standardised points of the ``joint`` method; consecutive halves are its two half-samples."""
         local = self.plate.signature.num_local
         num = self._num_points if self.method == "joint" else 2
-        return jnp.asarray(uniform_points(num, 1 + local, self.seed + 2))
+        return jax.device_put(uniform_points(num, 1 + local, self.seed + 2))
 
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
         points, size = self.points_of(phi), self.plate.size
@@ -195,17 +195,14 @@ class TracedPlate(ContractedPlate):
         return self._gathered(blocks, size)
 
     def _block_factors(self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray) -> tuple[Any, Any]:
-        """`inner.log_factors` for one block; ``joint`` in calls of one size, so that it is compiled once."""
+        """`inner.log_factors` for one block, in calls of one size, so that it is compiled once."""
         kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
         num = points.shape[1]
-        if self.method != "joint":
-            return kernel(jnp.asarray(points))
-        self.num_likelihood_calls += points.shape[0] * num * uniform.shape[0]
-        padded = points[:, np.minimum(np.arange(-(-num // _POINTS_PER_CALL) * _POINTS_PER_CALL), num - 1)]
-        calls = [
-            kernel(jnp.asarray(padded[:, i : i + _POINTS_PER_CALL]))
-            for i in range(0, padded.shape[1], _POINTS_PER_CALL)
-        ]
+        step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
+        if self.method == "joint":
+            self.num_likelihood_calls += points.shape[0] * num * uniform.shape[0]
+        padded = points[:, np.minimum(np.arange(-(-num // step) * step), num - 1)]
+        calls = [kernel(jax.device_put(padded[:, i : i + step])) for i in range(0, padded.shape[1], step)]
         values, errors = (
             np.concatenate([np.asarray(part) for part in parts], axis=1) for parts in zip(*calls, strict=True)
         )
@@ -213,7 +210,7 @@ class TracedPlate(ContractedPlate):
 
     def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
         points = self.points_of(phi)
-        uniform = jnp.asarray(uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2))
+        uniform = jax.device_put(uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2))
         blocks = [
             inner.local_posteriors(
                 self.plate.signature,
@@ -221,8 +218,8 @@ class TracedPlate(ContractedPlate):
                 arrays,
                 rule,
                 uniform,
-                jnp.asarray(points(rows)),
-                jnp.asarray(chance[rows]),
+                jax.device_put(points(rows)),
+                jax.device_put(chance[rows]),
             )
             for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
         ]
