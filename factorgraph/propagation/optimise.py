@@ -244,7 +244,7 @@ def _correction(graph: ContractedGraph, state: EPState, settings: Settings) -> C
     if not settings.correct or graph.dimension == 0 or state.all_exact:
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
-    num = 2048 if size <= 200 else 512 if size <= 500 else 256
+    num = 2048 if size <= 200 else 512 if size <= 500 else 128
     if any(plate.method == "joint" for plate in graph.plates):  # every draw costs likelihood calls
         num = min(num, 512 if size <= 50 else 256 if size <= 200 else 128)
     return correct(graph, state, num_draws=num, seed=settings.seed)
