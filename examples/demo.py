@@ -16,9 +16,9 @@ import numpy as np
 
 import factorgraph as fg
 
-# Measurements: Shajib et al. 2021, MNRAS 503, 2380 (arXiv:2008.11724), as tabulated by Birrer et al. 2020, A&A 643, A165
-# (arXiv:2007.02941; github.com/TDCOSMO/hierarchy_analysis_2020_public). Name, slope, error.
-LENSES = """
+# Measurements: Shajib et al. 2021, MNRAS 503, 2380 (arXiv:2008.11724), as tabulated by Birrer et al. 2020, A&A 643,
+# A165 (arXiv:2007.02941; github.com/TDCOSMO/hierarchy_analysis_2020_public). Name, slope, error.
+TABLE = """
 SDSSJ0029-0055 2.45628 0.09616    SDSSJ0037-0942 2.18780 0.03818    SDSSJ0252+0039 2.11885 0.13714
 SDSSJ0330-0020 2.16041 0.03372    SDSSJ0728+3835 2.23490 0.05501    SDSSJ0737+3216 2.37669 0.26779
 SDSSJ0903+4116 2.07549 0.05779    SDSSJ0959+0410 1.97090 0.03262    SDSSJ1112+0826 2.21066 0.06059
@@ -27,7 +27,8 @@ SDSSJ1313+4615 2.06488 0.05016    SDSSJ1402+6321 2.23439 0.07409    SDSSJ1531-01
 SDSSJ1621+3931 2.01579 0.05975    SDSSJ1627-0053 1.84613 0.14092    SDSSJ1630+4520 1.99591 0.02941
 SDSSJ1636+4707 1.78424 0.06890    SDSSJ2238-0754 2.32349 0.07414    SDSSJ2300+0022 1.83827 0.13056
 SDSSJ2303+1422 2.00054 0.04381    SDSSJ2343-0030 1.80735 0.17295
-""".split()
+"""
+LENSES = TABLE.split()
 NAMES = LENSES[0::3]
 SLOPES = np.array(LENSES[1::3], dtype=float)
 ERRORS = np.array(LENSES[2::3], dtype=float)
@@ -89,8 +90,9 @@ def moments_of(result, population):
 
 
 def show(label, moments, evidence="", seconds=""):
-    cells = "".join(f"{'%.3f +- %.3f' % moments[name]:>18}" for name in ("mean", "scatter"))
-    print(f"{label:<26}{cells}{evidence:>15}{seconds:>8}", flush=True)
+    (mean, mean_sd), (scatter, scatter_sd) = moments["mean"], moments["scatter"]
+    cells = f"{mean:>9.3f} +- {mean_sd:.3f}{scatter:>9.3f} +- {scatter_sd:.3f}"
+    print(f"{label:<26}{cells}{evidence:>15}{seconds:>8}".rstrip(), flush=True)
 
 
 def picture(result, population, path):

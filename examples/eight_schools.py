@@ -80,9 +80,9 @@ def main():
     mean, sd, log_evidence = exact()
 
     print(f"{'':<10}{'measured':>16}{'found':>18}{'exact':>18}")
-    measured = ["", "", *(f"{effect:.0f} +- {error:.0f}" for effect, error in zip(EFFECTS, ERRORS))]
-    for label, data, *row in zip(["mean", "scatter", *SCHOOLS], measured, found, found_sd, mean, sd):
-        print(f"{label:<10}{data:>16}{'%.2f +- %.2f' % tuple(row[:2]):>18}{'%.2f +- %.2f' % tuple(row[2:]):>18}")
+    for k, label in enumerate(["mean", "scatter", *SCHOOLS]):
+        measured = f"{EFFECTS[k - 2]:.0f} +- {ERRORS[k - 2]:.0f}" if k >= 2 else ""
+        print(f"{label:<10}{measured:>16}{found[k]:>10.2f} +- {found_sd[k]:.2f}{mean[k]:>10.2f} +- {sd[k]:.2f}")
     print(f"\nlog evidence {result.log_evidence:.3f}, exact {log_evidence:.3f}; k-hat {result.k_hat:.2f}")
 
     assert result.converged

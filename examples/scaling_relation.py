@@ -13,8 +13,8 @@ import numpy as np
 
 import factorgraph as fg
 
-# Measurements: Shajib et al. 2021, MNRAS 503, 2380 (arXiv:2008.11724), as tabulated by Birrer et al. 2020, A&A 643, A165
-# (arXiv:2007.02941; github.com/TDCOSMO/hierarchy_analysis_2020_public). Redshift of the lens, slope, error.
+# Measurements: Shajib et al. 2021, MNRAS 503, 2380 (arXiv:2008.11724), as tabulated by Birrer et al. 2020, A&A 643,
+# A165 (arXiv:2007.02941; github.com/TDCOSMO/hierarchy_analysis_2020_public). Redshift of the lens, slope, error.
 LENSES = np.array([
     [0.227, 2.45628, 0.09616], [0.195, 2.18780, 0.03818], [0.280, 2.11885, 0.13714], [0.351, 2.16041, 0.03372],
     [0.206, 2.23490, 0.05501], [0.322, 2.37669, 0.26779], [0.430, 2.07549, 0.05779], [0.126, 1.97090, 0.03262],
@@ -89,8 +89,8 @@ def main():
     mean, sd, log_evidence = exact()
 
     print(f"{'':<20}{'found':>20}{'exact':>20}")
-    for label, *row in zip(("slope at z = 0.2", "gradient in z", "scatter"), found, found_sd, mean, sd):
-        print(f"{label:<20}{'%.3f +- %.3f' % tuple(row[:2]):>20}{'%.3f +- %.3f' % tuple(row[2:]):>20}")
+    for k, label in enumerate(("slope at z = 0.2", "gradient in z", "scatter")):
+        print(f"{label:<20}{found[k]:>11.3f} +- {found_sd[k]:.3f}{mean[k]:>11.3f} +- {sd[k]:.3f}")
     print(f"{'log evidence':<20}{result.log_evidence:>20.3f}{log_evidence:>20.3f}")
     print(f"\nThe gradient is {abs(found[1]) / found_sd[1]:.1f} standard deviations from zero: no evolution is seen.")
 
