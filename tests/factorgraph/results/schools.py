@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from factorgraph.analysis import Analysis
-from factorgraph.graph.factor_graph_model import FactorGraphModel
+from factorgraph.factor_graph_model import FactorGraphModel
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.model.model import Model
 from factorgraph.model.prior import GaussianPrior, HalfCauchyPrior

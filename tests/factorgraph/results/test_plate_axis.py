@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from factorgraph.analysis import Analysis
-from factorgraph.graph.factor_graph_model import FactorGraphModel
+from factorgraph.factor_graph_model import FactorGraphModel
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.model.model import Model
 from factorgraph.model.prior import GaussianPrior
