@@ -96,7 +96,7 @@ class Samples:
             log_weight=self.log_weight[index] if log_weight is None else log_weight,
         )
 
-    # The names of the seeds' API: lists, one entry a sample or a parameter.
+    # names that users know from PyAutoFit: lists, one entry a sample or a parameter.
 
     @property
     def parameter_lists(self) -> list[list[float]]:

@@ -1,7 +1,7 @@
 """Log factors at standardised points, and their regression on the sufficient statistics of a Gaussian.
 
 Both the start and the sweep see a factor only through its values at points x = m + C z that move with the posterior;
-z is drawn once for each number of variables (reference/ep.md D4: fixed points make a deterministic problem of it).
+z is drawn once for each number of variables: fixed points make a deterministic problem of it.
 """
 
 from __future__ import annotations

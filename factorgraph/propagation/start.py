@@ -1,6 +1,6 @@
 """Where expectation propagation starts: the mode of the contracted posterior, and sites from the curvature there.
 
-EP behaves like Newton's method and, started from the prior on many datasets, wanders off (reference/ep.md D3). The
+EP behaves like Newton's method and, started from the prior on many datasets, wanders off. The
 mode is found without derivatives: log factors are evaluated at points spread like the current Gaussian, each is
 regressed on a quadratic, and the quadratics' sum gives a Newton step, within a trust region that shrinks to the size
 of the posterior. The same regression gives the sites.

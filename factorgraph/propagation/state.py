@@ -150,7 +150,7 @@ def log_evidence_of(
     posterior: Posterior,
     log_normalizers: tuple[np.ndarray, ...],
 ) -> float:
-    """log Z = A(posterior) + sum of log normalizers, less the prior's own normaliser (DESIGN 6.5); nats."""
+    """log Z = A(posterior) + sum of log normalizers, less the prior's own normaliser; nats."""
     prior = np.sum(np.where(graph.whitened, -LOG_SQRT_2PI - 0.5 * origin**2, 0.0))
     return float(
         posterior.log_partition + np.sum(np.log(scale)) + prior + sum(float(np.sum(a)) for a in log_normalizers)

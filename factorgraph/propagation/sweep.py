@@ -2,7 +2,7 @@
 
 For each term the values R = log f - site at points of the posterior give weights softmax(R); the weights less
 uniform, regressed on the sufficient statistics, are the change of the site (So & Turner 2024, EP-eta, with shared
-fixed points: reference/ep.md D4). Where R is exactly linear in the statistics the factor is Gaussian and its site is
+fixed points). Where R is exactly linear in the statistics the factor is Gaussian and its site is
 set by least squares, exact in one step.
 """
 
@@ -233,7 +233,7 @@ def _constant(relative: np.ndarray, delta: np.ndarray, points: Design) -> np.nda
 
 
 def leave_one_out(graph: ContractedGraph, state: EPState) -> tuple[np.ndarray, ...]:
-    """Per plate (N,): log p(data of j | the other data) under EP, nats; nan for terms without data (DESIGN 6.5)."""
+    """Per plate (N,): log p(data of j | the other data) under EP, nats; nan for terms without data."""
     found = []
     for plate, site, normalizer in zip(graph.plates, state.sites, state.log_normalizers, strict=True):
         if not plate.plate.signature.analyses:

@@ -1,4 +1,4 @@
-"""Weighted samples: moments, quantiles, resampling, the seeds' names."""
+"""Weighted samples: moments, quantiles, resampling, the names users know from PyAutoFit."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,7 @@ class Family:
     parameter_names : tuple of str
         Order of ``*parameters`` in every method.
     light_tailed : bool
-        Whether x = Phi^-1(F(value)) is a good coordinate for inference (see DESIGN: heavy tails are not whitened).
+        Whether x = Phi^-1(F(value)) is a good coordinate for inference; heavy tails are not whitened.
     support_kind : str
         ``"real"``, ``"lower"`` (a finite lower limit), ``"upper"`` or ``"interval"``.
     """
