@@ -123,7 +123,7 @@ def main():
     found = moments_of(result, population)
     show("expectation propagation", found, f"{result.log_evidence:.2f}", f"{result.seconds:.0f} s")
 
-    search = fg.DynestyStatic(nlive=60, sample="slice", slices=1, bound="none")
+    search = fg.DynestyStatic(nlive=60, sample="slice", slices=2, bound="none")
     nested = search.fit(model=graph.global_prior_model, analysis=graph, seed=0)
     error = nested.log_evidence_error
     nested_found = moments_of(nested, population)

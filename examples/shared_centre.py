@@ -45,7 +45,7 @@ def exact(datasets):
     normalizations = np.exp(log_normalizations)[:, None]
     log_posterior = np.full(len(centres), -np.log(100.0))  # the uniform prior
     for data, truth in zip(datasets, SIGMAS):
-        sigmas = np.linspace(0.7 * truth, min(1.5 * truth, 50.0), 141)
+        sigmas = np.linspace(0.7 * truth, min(1.7 * truth, 50.0), 141)
         cell = np.diff(log_normalizations)[0] / np.log(200.0) * np.diff(sigmas)[0] / 50.0  # times the priors
         for k, centre in enumerate(centres):
             shape = np.exp(-0.5 * ((x - centre) / sigmas[:, None]) ** 2) / (np.sqrt(2 * np.pi) * sigmas[:, None])
@@ -68,7 +68,7 @@ def main():
     print(f"{'exact':<28}{mean:>11.3f} +- {sd:.3f}{log_evidence:>16.2f}")
 
     result = graph.optimise(seed=0)
-    nested = fg.DynestyStatic(nlive=200).fit(model=graph.global_prior_model, analysis=graph, seed=0)
+    nested = fg.DynestyStatic(nlive=100, sample="rwalk").fit(model=graph.global_prior_model, analysis=graph, seed=0)
     for label, found in (("expectation propagation", result), ("nested sampling", nested)):
         moments = f"{found.mean_field.mean[centre]:>11.3f} +- {found.mean_field.scale[centre]:.3f}"
         print(f"{label:<28}{moments}{found.log_evidence:>16.2f}")
