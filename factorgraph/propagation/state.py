@@ -7,13 +7,12 @@ precision is then the same whatever units a variable has. A site is exp(lambda .
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from factorgraph.propagation.contracted import ContractedPlate
 from messages.multivariate_normal import unpack
-from searches.status import Status
 
 LOG_SQRT_2PI = 0.9189385332046727
 
@@ -155,11 +154,3 @@ def log_evidence_of(
     return float(
         posterior.log_partition + np.sum(np.log(scale)) + prior + sum(float(np.sum(a)) for a in log_normalizers)
     )
-
-
-def with_status(state: EPState, plate: int, rows: np.ndarray, status: Status) -> EPState:
-    """The state with a status written for some terms of one plate."""
-    changed = list(state.status)
-    changed[plate] = changed[plate].copy()
-    changed[plate][rows] = status
-    return replace(state, status=tuple(changed))

@@ -18,6 +18,7 @@ from factorgraph.propagation.start import Start
 from factorgraph.propagation.state import (
     ContractedGraph,
     EPState,
+    Posterior,
     log_evidence_of,
     marginals,
     posterior_of,
@@ -87,18 +88,12 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
     posterior = posterior_of(graph, state.origin, state.scale, sites)
     if posterior.proper:
         return replace(state, sites=sites, mean=posterior.mean, covariance=posterior.covariance)
-    return replace(state, sites=_shared_out(graph, state))
+    return state  # no sites yet: the posterior is the start's own Gaussian
 
 
 def _num_natural(plate: ContractedPlate) -> int:
     shared = plate.plate.signature.num_shared
     return shared * (shared + 3) // 2
-
-
-def _shared_out(graph: ContractedGraph, state: EPState) -> tuple[np.ndarray, ...]:
-    """Where the regressed sites make no proper posterior: none at all; the posterior is then the start's own
-    Gaussian."""
-    return tuple(np.zeros_like(site) for site in state.sites)
 
 
 def sweep(graph: ContractedGraph, state: EPState, *, damping: float = 1.0) -> tuple[EPState, SweepInfo]:
@@ -158,11 +153,11 @@ def _negative(site: np.ndarray, plate: ContractedPlate) -> np.ndarray:
     return np.linalg.eigvalsh(unpack(site, plate.plate.signature.num_shared)[1])[:, 0] < 0
 
 
-def _cavity_status(plate: ContractedPlate, site: np.ndarray, posterior: object, status: np.ndarray) -> np.ndarray:
+def _cavity_status(plate: ContractedPlate, site: np.ndarray, posterior: Posterior, status: np.ndarray) -> np.ndarray:
     """Mark the terms without which the posterior would be no distribution."""
     if site.shape[1] == 0:
         return status
-    _, factor = marginals(posterior.mean, posterior.covariance, plate.plate.shared_index)  # type: ignore[attr-defined]
+    _, factor = marginals(posterior.mean, posterior.covariance, plate.plate.shared_index)
     inverse = np.linalg.inv(factor)
     cavity = np.swapaxes(inverse, 1, 2) @ inverse - unpack(site, factor.shape[1])[1]
     scaled = np.swapaxes(factor, 1, 2) @ cavity @ factor
@@ -180,7 +175,8 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool =
     values = np.where(lost[:, None], 0.0, values)
     relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
     weights, log_normalizers = _weights(relative)
-    delta, coefficients, exact = _regressed(relative, values, points)
+    coefficients, exact = _regressed(relative, values, points)
+    delta = coefficients
     if not regress:
         tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram
         delta = np.where(exact[:, None], delta, tilted)
@@ -213,8 +209,8 @@ def _weights(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _regressed(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least-squares coefficients (N, p), the same, and whether the fit is exact to rounding (N,)."""
+def _regressed(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares coefficients (N, p), and whether the fit is exact to rounding (N,)."""
     floor = np.max(relative, axis=1, keepdims=True) - 1e3
     clipped = np.maximum(relative, np.where(np.isfinite(floor), floor, 0.0))
     coefficients = clipped @ points.least_squares.T
@@ -222,7 +218,7 @@ def _regressed(relative: np.ndarray, values: np.ndarray, points: Design) -> tupl
     residual = np.max(np.abs(relative - coefficients[:, :1] - coefficients[:, 1:] @ statistics.T), axis=1)
     size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
     exact = residual < _GAUSSIAN_RESIDUAL * np.maximum(1.0, 1e-3 * size)
-    return coefficients[:, 1:], coefficients[:, 1:], exact
+    return coefficients[:, 1:], exact
 
 
 def _constant(relative: np.ndarray, delta: np.ndarray, points: Design) -> np.ndarray:
