@@ -108,7 +108,7 @@ def picture(result, population, path):
     (x, dx), (y, dy) = PUBLISHED.values()
     axes.errorbar(x, y, xerr=dx, yerr=dy, color="black", capsize=3, label="published")
     axes.set(xlabel="mean slope of the population", ylabel="intrinsic scatter")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     figure.savefig(path)
 
 
