@@ -17,6 +17,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
+nb_execution_in_temp = True  # cells write no files into the sources
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
