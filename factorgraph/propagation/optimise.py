@@ -35,6 +35,7 @@ _PILOT = 512
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
 _MAX_REFINEMENTS = 2
+_FEW, _DAMPING_OF_FEW = 12, 0.5  # terms; each is strong, and undamped parallel steps can pass improper cavities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +171,8 @@ def _thinned(plate: Plate) -> Plate:
 def run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EPState, list[SweepInfo], bool]:
     """Sweep until nothing changes, damping where the residual has grown twice."""
     history: list[SweepInfo] = []
-    damping, grown, converged = settings.damping, 0, False
+    few = sum(plate.plate.size for plate in graph.plates) <= _FEW
+    damping, grown, converged = min(settings.damping, _DAMPING_OF_FEW) if few else settings.damping, 0, False
     for _ in range(max(settings.max_steps, settings.min_steps)):
         state, info = sweep(graph, state, damping=damping)
         grown = grown + 1 if history and info.residual > history[-1].residual > 1e3 * settings.tolerance else 0

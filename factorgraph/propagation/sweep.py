@@ -101,7 +101,10 @@ def sweep(graph: ContractedGraph, state: EPState, *, damping: float = 1.0) -> tu
     proposals = [_propose(plate, state, i) for i, plate in enumerate(graph.plates)]
     step, posterior, sites = damping, None, state.sites
     for _ in range(_MAX_HALVINGS):
-        sites = tuple(old + step * (p.site - old) for old, p in zip(state.sites, proposals, strict=True))
+        sites = tuple(
+            old + np.where(p.exact, 1.0, step)[:, None] * (p.site - old)
+            for old, p in zip(state.sites, proposals, strict=True)
+        )
         posterior = posterior_of(graph, state.origin, state.scale, sites)
         if posterior.proper:
             break

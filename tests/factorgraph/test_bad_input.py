@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.errors import GraphError, LikelihoodError, PriorError
+from factorgraph.errors import GraphError, LikelihoodError, PriorError, UnknownArgument
 from searches.status import Status
 
 DATA = np.random.default_rng(0).normal(3.0, 2.0, 20)
@@ -147,18 +147,19 @@ def test_what_is_no_likelihood_is_one_error(function, message):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_likelihood_that_is_finite_nowhere_leaves_every_dataset_out(value):
-    factors = population([returning(lambda i: value + 0.0 * i.position)(y) for y in DATA[:3]])
+    position, cls = fg.GaussianPrior(0.0, 10.0), returning(lambda i: value + 0.0 * i.position)
+    factors = [fg.AnalysisFactor(fg.Model(Source, position=position), cls(y), name=f"d{y}") for y in range(3)]
     with pytest.warns(UserWarning, match=r"3 dataset\(s\) were left out: d0, d1, d2"):
         result = solve(factors)
     assert list(result.quarantined) == ["d0", "d1", "d2"]
-    assert moments(result, factors[-1].mean) == pytest.approx((0.0, 10.0), abs=1e-8)
+    assert moments(result, position) == pytest.approx((0.0, 10.0), abs=1e-8)
 
 
 def test_use_jax_insists():
     factor = population([ReadingWithoutJax(1.0)])[0]
     factor.analysis.use_jax = True
     factor.prior_model.position = fg.GaussianPrior(0.0, 1.0)
-    with pytest.raises(LikelihoodError, match="use_jax=True.*jnp.where"):
+    with pytest.raises(LikelihoodError, match="(?s)use_jax=True.*jnp.where"):
         solve([factor])
 
 
@@ -300,7 +301,7 @@ def test_what_is_no_graph(factors, message):
 
 
 def test_unknown_settings():
-    with pytest.raises(fg.FactorGraphError if hasattr(fg, "FactorGraphError") else TypeError, match="max_step"):
+    with pytest.raises(UnknownArgument, match="Did you mean 'max_steps'"):
         solve(population([Reading(1.0)]), max_step=3)
 
 

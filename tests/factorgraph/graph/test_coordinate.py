@@ -66,7 +66,8 @@ def test_traced_and_plain_agree():
     @jax.jit
     def everything(t, parameters):
         return [
-            (value_from_coordinate(kind, t, parameters[kind]), log_jacobian(kind, t, parameters[kind])) for kind in KINDS
+            (value_from_coordinate(kind, t, parameters[kind]), log_jacobian(kind, t, parameters[kind]))
+            for kind in KINDS
         ]
 
     with jax.enable_x64(True):

@@ -117,7 +117,12 @@ def test_edges_of_a_dataset(population):
 
 def test_details(population, regression):
     details = {data["detail"] for _, data in population.nodes(data=True) if data["kind"] == "variable"}
-    assert details == {"", "Gaussian(0, 5)", "Uniform(0, 3)", "Gaussian(1, 0.5)"}  # what is drawn has no prior of its own
+    assert details == {
+        "",
+        "Gaussian(0, 5)",
+        "Uniform(0, 3)",
+        "Gaussian(1, 0.5)",
+    }  # what is drawn has no prior of its own
     labels = {regression.nodes[n]["label"] for n in nodes(regression, factor_kind="analysis")}
     assert labels == {"Image", "Spectrum"}
     assert "slope" in {regression.nodes[n]["label"] for n in nodes(regression, kind="variable", plate=None)}
