@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from factorgraph.propagation.state import with_status
 from factorgraph.results.dataset_result import DatasetResult
 from factorgraph.results.result import Result
 from searches.status import Status
@@ -136,7 +135,9 @@ def test_an_answer_that_could_not_be_corrected_says_so(solved):
 
 def test_quarantined_datasets_are_named_with_the_reason(solved):
     found = solved.result._solution
-    lost = with_status(found.state, 0, np.array([2]), Status.quarantined)
+    status = found.state.status[0].copy()
+    status[2] = Status.quarantined
+    lost = replace(found.state, status=(status, *found.state.status[1:]))
     with pytest.warns(UserWarning, match=r"1 dataset\(s\) were left out: C. See"):
         result = Result.from_solution(solved.schools.graph, replace(found, state=lost))
     assert result.quarantined == {"C": "its log likelihood is finite at none of the points tried"}
