@@ -67,6 +67,11 @@ def dimension_of(natural: Array) -> int:
     return d
 
 
+def num_natural(dimension: int) -> int:
+    """How many natural parameters ``dimension`` variables have."""
+    return dimension * (dimension + 3) // 2
+
+
 def sufficient_statistics(x: Array) -> Array:
     """T(x), ``(..., d) -> (..., d (d + 3) / 2)``."""
     xp = namespace(x)

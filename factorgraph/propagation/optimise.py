@@ -23,10 +23,11 @@ from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.lanes import Lane, contracted_plate
 from factorgraph.propagation.regression import design, factor_values
 from factorgraph.propagation.report import balanced_draws, moments_of, posterior_draws
+from factorgraph.propagation.schedule import run
 from factorgraph.propagation.solution import Moments, Solution
 from factorgraph.propagation.start import Start, find_start
 from factorgraph.propagation.state import ContractedGraph, EPState, marginals, quarantined
-from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out, sweep
+from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out
 from searches.importance import TRUSTED_K_HAT
 from searches.quasi import normal_points
 
@@ -35,7 +36,6 @@ _PILOT = 512
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
 _MAX_REFINEMENTS = 2
-_FEW, _DAMPING_OF_FEW = 12, 0.5  # terms; each is strong, and undamped parallel steps can pass improper cavities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def solve(
     began = time.perf_counter()
     with jax.enable_x64(True):
         graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
-        state, history, converged = run(graph, initial_state(graph, start), settings)
+        state, history, converged = _run(graph, initial_state(graph, start), settings)
         graph, state, history, converged = _refined(graph, state, history, converged, settings)
         correction = _correction(graph, state, settings)
         return _solution(terms, shared, graph, state, history, converged, correction, settings, began)
@@ -165,26 +165,18 @@ def _thinned(plate: Plate) -> Plate:
     return plate.take(np.linspace(0, plate.size - 1, _PILOT).astype(int))
 
 
-# --- sweep ---
+# --- sweep and refine ---
 
 
-def run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EPState, list[SweepInfo], bool]:
-    """Sweep until nothing changes, damping where the residual has grown twice."""
-    history: list[SweepInfo] = []
-    few = sum(plate.plate.size for plate in graph.plates) <= _FEW
-    damping, grown, converged = min(settings.damping, _DAMPING_OF_FEW) if few else settings.damping, 0, False
-    for _ in range(max(settings.max_steps, settings.min_steps)):
-        state, info = sweep(graph, state, damping=damping)
-        grown = grown + 1 if history and info.residual > history[-1].residual > 1e3 * settings.tolerance else 0
-        history.append(info)
-        if grown >= 2:
-            damping, grown = 0.5 * damping, 0
-        converged = info.change < settings.tolerance * info.damping
-        if converged and len(history) > max(1, settings.min_steps - 1):
-            break
-        if len(history) >= settings.max_steps and not settings.min_steps > len(history):
-            break
-    return state, history, converged
+def _run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EPState, list[SweepInfo], bool]:
+    return run(
+        graph,
+        state,
+        max_steps=settings.max_steps,
+        min_steps=settings.min_steps,
+        tolerance=settings.tolerance,
+        damping=settings.damping,
+    )
 
 
 def _refined(
@@ -205,7 +197,7 @@ def _refined(
             if len(worst):
                 rounds = _REFINING_ROUNDS ** (attempt + 1)
                 plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=rounds, chosen=worst)
-        state, more, converged = run(graph, state, settings)
+        state, more, converged = _run(graph, state, settings)
         history = history + more
     return graph, state, history, converged
 

@@ -12,12 +12,14 @@ from functools import lru_cache
 import numpy as np
 
 from factorgraph.propagation.contracted import ContractedPlate
-from messages.multivariate_normal import pack, sufficient_statistics, unpack
+from messages.multivariate_normal import num_natural, pack, sufficient_statistics, unpack
 from searches.quasi import normal_points
 
 _SEED = 5
 _FEWEST_POINTS = 16
 _POINTS_PER_PARAMETER = 6
+_FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
+_GAUSSIAN_RESIDUAL = 1e-10  # nats
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,8 +40,7 @@ class Design:
 
 def num_points(dimension: int) -> int:
     """A power of two, at least six points for each natural parameter of ``dimension`` variables."""
-    num_parameters = dimension * (dimension + 3) // 2
-    return max(_FEWEST_POINTS, 1 << int(np.ceil(np.log2(max(_POINTS_PER_PARAMETER * num_parameters, 1)))))
+    return max(_FEWEST_POINTS, 1 << int(np.ceil(np.log2(max(_POINTS_PER_PARAMETER * num_natural(dimension), 1)))))
 
 
 @lru_cache(maxsize=64)
@@ -67,6 +68,28 @@ def factor_values(
         return origin[index[rows]][:, None, :] + scale[index[rows]][:, None, :] * x
 
     return plate.log_factors(points)
+
+
+def least_squares(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (N, p) of the statistics in ``relative`` (N, n), and whether the fit is exact to rounding (N,).
+
+    ``values`` (N, n), of which ``relative`` is a difference, set the size of the rounding.
+    """
+    finite = np.isfinite(relative)
+    sound = np.where(finite, relative, 0.0)
+    full = sound @ points.least_squares.T
+    statistics = points.statistics + points.statistics_mean
+    residual = np.max(np.abs(sound - full[:, :1] - full[:, 1:] @ statistics.T), axis=1)
+    size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
+    exact = np.all(finite, axis=1) & (residual < _GAUSSIAN_RESIDUAL * np.maximum(1.0, 1e-3 * size))
+    followed = floored(relative) @ points.least_squares.T
+    return np.where(exact[:, None], full, followed)[:, 1:], exact
+
+
+def floored(values: np.ndarray) -> np.ndarray:
+    """``values`` (N, n) with none far below the best of its row, and zero where a row has no finite one."""
+    top = np.max(values, axis=1, keepdims=True)
+    return np.where(np.isfinite(top), np.maximum(values, top - _FLOOR), 0.0)
 
 
 def site_values(site: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray) -> np.ndarray:

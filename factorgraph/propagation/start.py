@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from factorgraph.propagation.regression import design, factor_values, site_from_z
-from factorgraph.propagation.state import ContractedGraph, marginals, posterior_of
-from messages.multivariate_normal import sufficient_statistics
+from factorgraph.propagation.regression import design, factor_values, floored, least_squares, site_from_z
+from factorgraph.propagation.state import ContractedGraph, marginals, posterior_of, quarantined
+from messages.multivariate_normal import num_natural, sufficient_statistics
 from searches.quasi import normal_points
 
 _MAX_STEPS = 60
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
-_FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
 _NUM_SCOUTS = 32
 _TOLERATED_LOSS = 1.0  # nats: the regressed Gaussian is centred near the mean, which may lie below the mode
 
@@ -39,6 +38,10 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
     """Climb to the mode from N(mean, covariance); with ``scout`` from the best of a few points spread like it."""
     if graph.dimension == 0:
         return Start(mean, covariance, True, 0)
+    mean, covariance, is_gaussian = _gaussian_part(graph, mean, covariance)
+    if is_gaussian:
+        mean, covariance, _ = _gaussian_part(graph, mean, covariance)  # once more, without the first one's rounding
+        return Start(mean, covariance, True, 2)
     if scout:
         mean = _best_scout(graph, mean, covariance)
     best_value, best_mean = -np.inf, mean
@@ -53,6 +56,38 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
         if distance < 0.1 and change < 1.3:
             return Start(mean, covariance, True, step + 1)
     return Start(mean, covariance, False, _MAX_STEPS)
+
+
+def _gaussian_part(
+    graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Mean and covariance of the prior times the terms that are exactly Gaussian, and whether these are all terms.
+
+    However far away that is, it is found in one step. Directions of which those terms say less than N(mean,
+    covariance) stay as they are, unless there are no other terms.
+    """
+    zero, one = np.zeros(graph.dimension), np.ones(graph.dimension)
+    sites, all_exact = [], True
+    for plate in graph.plates:
+        centre, factor = marginals(zero, covariance, plate.plate.shared_index)
+        site = np.zeros((plate.plate.size, num_natural(plate.plate.signature.num_shared)))
+        if plate.explored:  # its integrals are never exact
+            all_exact = False
+        else:
+            points = design(centre.shape[1])
+            values, _ = factor_values(plate, mean, one, centre, factor, points.z)
+            coefficients, exact = least_squares(values, values, points)
+            all_exact = all_exact and bool(np.all(exact | quarantined(values, plate)))
+            site = np.where(exact[:, None], site_from_z(coefficients, centre, factor), site)
+        sites.append(site)
+    posterior = posterior_of(graph, mean, one, tuple(sites))
+    factor = np.linalg.cholesky(covariance)
+    eigenvalues, vectors = np.linalg.eigh(factor.T @ posterior.precision @ factor)
+    all_exact = all_exact and posterior.proper
+    if not all_exact:
+        eigenvalues = np.maximum(eigenvalues, 1.0)
+    spread = factor @ vectors / np.sqrt(eigenvalues)
+    return mean + spread @ (spread.T @ posterior.h), spread @ spread.T, all_exact
 
 
 def _best_scout(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -77,8 +112,7 @@ def _quadratic(
         z = points.z.copy()
         z[0] = 0.0
         values, _ = factor_values(plate, mean, one, centre, factor, z)
-        top = np.max(values, axis=1, keepdims=True)
-        values = np.where(np.isfinite(top), np.maximum(values, top - _FLOOR), 0.0)
+        values = floored(values)
         total += float(np.sum(values[:, 0]))
         sites.append(site_from_z(_fit_quadratic(values, z), centre, factor))
     posterior = posterior_of(graph, mean, one, tuple(sites))

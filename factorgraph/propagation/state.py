@@ -116,10 +116,19 @@ def posterior_of(
     inverse = np.linalg.solve(factor, np.eye(len(h)))
     covariance = inverse.T @ inverse
     white = inverse @ h
-    log_partition = 0.5 * white @ white - np.sum(np.log(np.diag(factor))) + len(h) * LOG_SQRT_2PI
-    return Posterior(
-        h, precision, inverse.T @ white, covariance, float(log_partition), bool(np.isfinite(log_partition))
-    )
+    log_partition = float(0.5 * white @ white - np.sum(np.log(np.diag(factor))) + len(h) * LOG_SQRT_2PI)
+    return Posterior(h, precision, inverse.T @ white, covariance, log_partition, _is_usable(log_partition, covariance))
+
+
+def _is_usable(log_partition: float, covariance: np.ndarray) -> bool:
+    """Whether rounding has left a distribution: a precision may have a Cholesky factor while its inverse has none."""
+    if not np.isfinite(log_partition):
+        return False
+    try:
+        np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.ndarray) -> None:

@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from factorgraph.propagation.contracted import ContractedPlate
-from factorgraph.propagation.regression import Design, design, factor_values, site_from_z, site_values
+from factorgraph.propagation.regression import (
+    Design,
+    design,
+    factor_values,
+    least_squares,
+    site_from_z,
+    site_values,
+)
 from factorgraph.propagation.start import Start
 from factorgraph.propagation.state import (
     ContractedGraph,
@@ -24,10 +31,9 @@ from factorgraph.propagation.state import (
     posterior_of,
     quarantined,
 )
-from messages.multivariate_normal import log_partition, natural_from_moments, unpack
+from messages.multivariate_normal import log_partition, natural_from_moments, num_natural, unpack
 from searches.status import Status
 
-_GAUSSIAN_RESIDUAL = 1e-10
 _FEWEST_EFFECTIVE = 0.02  # of the points; a site whose weights are worse than this keeps its message
 _MAX_HALVINGS = 30
 
@@ -41,7 +47,7 @@ class SweepInfo:
     change
         Largest change of a mean in standard deviations, or of a log standard deviation.
     residual
-        Root sum of squares of the proposed changes of all sites, in the posterior's own units.
+        Root sum of squares of the proposed changes of the sites that are not exact, in the posterior's own units.
     damping
         Fraction of the step that was taken.
     """
@@ -56,21 +62,22 @@ class SweepInfo:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Proposal:
-    """A plate's proposed sites."""
+class Proposal:
+    """A plate's proposed sites; ``change`` (N, p) is how far they are from the old ones, in the posterior's own units,
+    and zero where the site is exact."""
 
     site: np.ndarray
     log_normalizers: np.ndarray
     exact: np.ndarray
     status: np.ndarray
-    residual: float
+    change: np.ndarray
 
 
 def initial_state(graph: ContractedGraph, start: Start) -> EPState:
     """Sites regressed at the start, and the frame of its size."""
     scale = np.sqrt(np.diag(start.covariance)) if graph.dimension else np.zeros(0)
     covariance = start.covariance / np.outer(scale, scale)
-    empty = tuple(np.zeros((p.plate.size, _num_natural(p))) for p in graph.plates)
+    empty = tuple(np.zeros((p.plate.size, num_natural(p.plate.signature.num_shared))) for p in graph.plates)
     state = EPState(
         origin=start.mean,
         scale=scale,
@@ -91,38 +98,53 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
     return state  # no sites yet: the posterior is the start's own Gaussian
 
 
-def _num_natural(plate: ContractedPlate) -> int:
-    shared = plate.plate.signature.num_shared
-    return shared * (shared + 3) // 2
+def propose(graph: ContractedGraph, state: EPState) -> tuple[Proposal, ...]:
+    """Per plate, the sites that would match the tilted moments at ``state``."""
+    return tuple(_propose(plate, state, i) for i, plate in enumerate(graph.plates))
 
 
-def sweep(graph: ContractedGraph, state: EPState, *, damping: float = 1.0) -> tuple[EPState, SweepInfo]:
-    """Update every site once, in parallel; the step is halved while the posterior or a cavity would be improper."""
-    proposals = [_propose(plate, state, i) for i, plate in enumerate(graph.plates)]
-    step, posterior, sites = damping, None, state.sites
+def residual_of(proposals: tuple[Proposal, ...]) -> np.ndarray:
+    """The proposed changes in one vector; EP is at its fixed point where it is zero."""
+    return np.concatenate([np.zeros(0), *(p.change.ravel() for p in proposals)])
+
+
+def take_step(
+    graph: ContractedGraph, state: EPState, proposals: tuple[Proposal, ...], damping: float
+) -> tuple[EPState, SweepInfo]:
+    """Move every site towards its proposal, exact ones all the way; the step is halved while the posterior, or a
+    cavity that was proper, would be improper."""
+    step, previous = damping, posterior_of(graph, state.origin, state.scale, state.sites)
+    tolerated = _num_improper(graph, state.sites, previous)
     for _ in range(_MAX_HALVINGS):
         sites = tuple(
             old + np.where(p.exact, 1.0, step)[:, None] * (p.site - old)
             for old, p in zip(state.sites, proposals, strict=True)
         )
         posterior = posterior_of(graph, state.origin, state.scale, sites)
-        if posterior.proper:
+        if posterior.proper and _num_improper(graph, sites, posterior) <= tolerated:
             break
         step *= 0.5
-    if posterior is None or not posterior.proper:
+    residual = float(np.linalg.norm(residual_of(proposals)))
+    if not posterior.proper:
         rejected = tuple(np.where(s == Status.ok, Status.site_rejected, s) for s in state.status)
-        info = SweepInfo(state.num_steps + 1, state.log_evidence, np.inf, np.inf, 0.0, sum(map(len, rejected)), 0)
+        info = SweepInfo(state.num_steps + 1, state.log_evidence, np.inf, residual, 0.0, sum(map(len, rejected)), 0)
         return replace(state, status=rejected, num_steps=state.num_steps + 1), info
-    change = _change(state, posterior.mean, posterior.covariance)
-    log_normalizers = tuple(p.log_normalizers for p in proposals)
-    old = posterior_of(graph, state.origin, state.scale, state.sites)
-    log_evidence = log_evidence_of(graph, state.origin, state.scale, old if old.proper else posterior, log_normalizers)
-    status = tuple(_cavity_status(graph.plates[i], sites[i], posterior, p.status) for i, p in enumerate(proposals))
+    log_evidence = log_evidence_of(
+        graph,
+        state.origin,
+        state.scale,
+        previous if previous.proper else posterior,
+        tuple(p.log_normalizers for p in proposals),
+    )
+    status = tuple(
+        np.where(_improper(plate, site, posterior) & (p.status == Status.ok), Status.cavity_improper, p.status)
+        for plate, site, p in zip(graph.plates, sites, proposals, strict=True)
+    )
     new = EPState(
         origin=state.origin,
         scale=state.scale,
         sites=sites,
-        log_normalizers=log_normalizers,
+        log_normalizers=tuple(p.log_normalizers for p in proposals),
         exact=tuple(p.exact for p in proposals),
         status=status,
         mean=posterior.mean,
@@ -133,8 +155,8 @@ def sweep(graph: ContractedGraph, state: EPState, *, damping: float = 1.0) -> tu
     info = SweepInfo(
         new.num_steps,
         log_evidence,
-        change,
-        float(np.sqrt(sum(p.residual**2 for p in proposals))),
+        _change(state, posterior.mean, posterior.covariance),
+        residual,
         step,
         int(sum(np.sum(s != Status.ok) for s in status)),
         int(sum(np.sum(_negative(site, plate)) for site, plate in zip(sites, graph.plates, strict=True))),
@@ -156,19 +178,23 @@ def _negative(site: np.ndarray, plate: ContractedPlate) -> np.ndarray:
     return np.linalg.eigvalsh(unpack(site, plate.plate.signature.num_shared)[1])[:, 0] < 0
 
 
-def _cavity_status(plate: ContractedPlate, site: np.ndarray, posterior: Posterior, status: np.ndarray) -> np.ndarray:
-    """Mark the terms without which the posterior would be no distribution."""
+def _num_improper(graph: ContractedGraph, sites: tuple[np.ndarray, ...], posterior: Posterior) -> int:
+    if not posterior.proper:
+        return 0
+    pairs = zip(graph.plates, sites, strict=True)
+    return int(sum(np.sum(_improper(plate, site, posterior)) for plate, site in pairs))
+
+
+def _improper(plate: ContractedPlate, site: np.ndarray, posterior: Posterior) -> np.ndarray:
+    """(N,) terms without which the posterior would be no distribution."""
     if site.shape[1] == 0:
-        return status
+        return np.zeros(len(site), dtype=bool)
     _, factor = marginals(posterior.mean, posterior.covariance, plate.plate.shared_index)
-    inverse = np.linalg.inv(factor)
-    cavity = np.swapaxes(inverse, 1, 2) @ inverse - unpack(site, factor.shape[1])[1]
-    scaled = np.swapaxes(factor, 1, 2) @ cavity @ factor
-    improper = np.linalg.eigvalsh(scaled)[:, 0] < -1e-9
-    return np.where(improper & (status == Status.ok), Status.cavity_improper, status)
+    whitened = np.swapaxes(factor, 1, 2) @ unpack(site, factor.shape[1])[1] @ factor
+    return np.linalg.eigvalsh(whitened)[:, -1] > 1.0 + 1e-9
 
 
-def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool = False) -> _Proposal:
+def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool = False) -> Proposal:
     """The sites of one plate that would match the tilted moments; by least squares where exact, or if ``regress``."""
     old = state.sites[index]
     mean, factor = marginals(state.mean, state.covariance, plate.plate.shared_index)
@@ -178,7 +204,7 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool =
     values = np.where(lost[:, None], 0.0, values)
     relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
     weights, log_normalizers = _weights(relative)
-    coefficients, exact = _regressed(relative, values, points)
+    coefficients, exact = least_squares(relative, values, points)
     delta = coefficients
     if not regress:
         tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram
@@ -192,12 +218,12 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool =
         delta = np.where(poor[:, None], coefficients, delta)
     site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
     log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers)
-    return _Proposal(
+    return Proposal(
         site,
         np.where(lost, 0.0, log_normalizers),
         exact,
         status,
-        float(np.sqrt(np.sum(np.where(lost[:, None], 0.0, delta) ** 2))),
+        np.where((lost | exact)[:, None], 0.0, delta),
     )
 
 
@@ -210,18 +236,6 @@ def _weights(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return weights / np.maximum(total, 1e-300)[:, None], top[:, 0] + np.log(
         np.maximum(total, 1e-300) / relative.shape[1]
     )
-
-
-def _regressed(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares coefficients (N, p), and whether the fit is exact to rounding (N,)."""
-    floor = np.max(relative, axis=1, keepdims=True) - 1e3
-    clipped = np.maximum(relative, np.where(np.isfinite(floor), floor, 0.0))
-    coefficients = clipped @ points.least_squares.T
-    statistics = points.statistics + points.statistics_mean
-    residual = np.max(np.abs(relative - coefficients[:, :1] - coefficients[:, 1:] @ statistics.T), axis=1)
-    size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
-    exact = residual < _GAUSSIAN_RESIDUAL * np.maximum(1.0, 1e-3 * size)
-    return coefficients[:, 1:], exact
 
 
 def _constant(relative: np.ndarray, delta: np.ndarray, points: Design) -> np.ndarray:

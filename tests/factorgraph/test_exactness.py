@@ -485,11 +485,6 @@ def test_a_plate_is_its_factors():
         assert_exact(graph.optimise(), statements)
 
 
-@pytest.mark.xfail(
-    raises=np.linalg.LinAlgError,
-    reason="find_start: terms are clipped at 1,000 nats below their best and steps limited to 2.5 sds, so a Gaussian "
-    "posterior a thousand sds away is never reached; where every term is quadratic one full Newton step is exact",
-)
 def test_sh0es_2022(shared):
     """46 unknowns with flat priors; the host distances are read by one factor each and integrated analytically."""
     folder = shared / "data" / "sh0es2022"
