@@ -68,7 +68,7 @@ def main():
     print(f"{'exact':<28}{mean:>11.3f} +- {sd:.3f}{log_evidence:>16.2f}")
 
     result = graph.optimise(seed=0)
-    nested = fg.DynestyStatic(nlive=100, sample="rwalk").fit(model=graph.global_prior_model, analysis=graph, seed=0)
+    nested = fg.DynestyStatic(nlive=100).fit(model=graph.global_prior_model, analysis=graph, seed=0)
     for label, found in (("expectation propagation", result), ("nested sampling", nested)):
         moments = f"{found.mean_field.mean[centre]:>11.3f} +- {found.mean_field.scale[centre]:.3f}"
         print(f"{label:<28}{moments}{found.log_evidence:>16.2f}")

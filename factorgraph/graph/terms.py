@@ -105,10 +105,10 @@ def _draws_of(parents: Iterable[HierarchicalFactor]) -> dict[Variable, Draw]:
 
 
 def _warn_of_lost_limits(parent: HierarchicalFactor) -> None:
-    """The limits of a replaced prior go with it; say so where the parent has mass outside them."""
+    """The limits that the user gave a replaced prior go with it; say so where the parent has mass outside them."""
     lost = []
     for variable in parent.drawn_variables:
-        if isinstance(variable, Prior):
+        if isinstance(variable, Prior) and not variable.is_default:
             lower, upper = (float(limit) for limit in variable.family.support(*variable.parameters))
             lost += [variable] if (lower > -np.inf or upper < np.inf) and parent.family.support_kind == "real" else []
     if lost:

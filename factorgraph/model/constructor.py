@@ -71,7 +71,7 @@ def declared_priors(cls: type, names: typing.Iterable[str]) -> dict[str, Any]:
                 raise UnknownArgument(
                     f"{cls.__name__}.priors: no constructor argument {name!r}.{name_hint(name, names)}"
                 )
-    return {name: prior.renewed() if isinstance(prior, Prior) else prior for name, prior in found.items()}
+    return {name: p.renewed(is_default=True) if isinstance(p, Prior) else p for name, p in found.items()}
 
 
 def initial_value(cls: type, parameter: inspect.Parameter, child: Callable[[type], Any]) -> Any:

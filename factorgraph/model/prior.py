@@ -35,6 +35,8 @@ class Prior(Variable):
         The distribution, without its numbers.
     parameters : tuple of float
         The numbers, in the order of ``family.parameter_names``.
+    is_default : bool
+        Whether it was declared by the class of a model, not chosen by the user.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Prior(Variable):
     """
 
     arguments: ClassVar[dict[str, Any]] = {}  # name -> default, or REQUIRED
+    is_default = False
     printed: ClassVar[tuple[str, ...] | None] = None  # arguments shown by `info`; None: all
     distribution: ClassVar[families.Family | None] = (
         None  # its parameters are the arguments, where `_family` is not overridden
@@ -120,11 +123,12 @@ class Prior(Variable):
             raise PriorError(f"{cls.__name__} is no distribution; use one of its subclasses, such as UniformPrior.")
         return cls.distribution, tuple(arguments.values())
 
-    def renewed(self, name: str | None = None) -> Prior:
-        """A new unknown with the same distribution."""
+    def renewed(self, name: str | None = None, *, is_default: bool = False) -> Prior:
+        """A new unknown with the same distribution; ``is_default`` as in the class's attributes."""
         twin = copy.copy(self)
         twin.token = uuid.uuid4().hex
         twin.name = name if name is not None else self.name
+        twin.is_default = is_default
         return twin
 
     def log_density(self, value: Array) -> Array:
@@ -204,14 +208,14 @@ class LogGaussianPrior(Prior):
 
 
 class HalfNormalPrior(Prior):
-    """|N(0, scale)|."""
+    """``|N(0, scale)|``."""
 
     arguments: ClassVar = {"scale": REQUIRED}
     distribution: ClassVar = families.HalfNormal()
 
 
 class HalfCauchyPrior(Prior):
-    """|Cauchy(0, scale)|; ``scale`` is the median."""
+    """``|Cauchy(0, scale)|``; ``scale`` is the median."""
 
     arguments: ClassVar = {"scale": REQUIRED}
     distribution: ClassVar = families.HalfCauchy()

@@ -5,6 +5,7 @@ What the likelihood returns is checked here too, before any work is done.
 
 from __future__ import annotations
 
+import inspect
 import traceback
 import warnings
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ def lane_of(plate: Plate) -> Lane:
                 "Use jax.numpy in place of numpy, and jnp.where in place of if; or leave use_jax out."
             ) from error
         _check_plain_calls(plate)
-        return Lane("host", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        _warn_of_mixed_likelihood(plate, reason)
+        return Lane("host", reason)
     _check_output(plate, traced.out_avals[0].shape, traced.out_avals[0].dtype)
     _warn_of_long_trace(plate, traced)
     return Lane("jax")
@@ -104,6 +107,21 @@ def _warn_of_long_trace(plate: Plate, traced: Any) -> None:
             "sum() or a loop over the data? Use jax.numpy.sum and array operations.",
             stacklevel=6,
         )
+
+
+def _warn_of_mixed_likelihood(plate: Plate, reason: str) -> None:
+    """A likelihood that calls jax.numpy was meant to be compiled; one that is plain NumPy throughout was not."""
+    for cls in plate.signature.analyses:
+        function = inspect.unwrap(cls.log_likelihood_function)  # type: ignore[attr-defined]
+        code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+        called = [names[name] for name in code.co_names if name in names] if code is not None else []
+        if any(getattr(module, "__name__", "").split(".")[0] == "jax" for module in called):
+            warnings.warn(
+                f"{cls.__name__}.log_likelihood_function uses JAX but cannot be traced ({reason}), so it is called "
+                "point by point, which is slow. Call jnp in place of np on whatever depends on the instance or on "
+                "the data, and use jnp.where in place of if.",
+                stacklevel=6,
+            )
 
 
 def _check_plain_calls(plate: Plate) -> None:

@@ -214,6 +214,20 @@ def test_two_unconnected_pieces():
             assert moments(both, variable) == pytest.approx(moments(result, variable), rel=1e-8)
 
 
+class MixedReading(Reading):
+    """jnp was meant, np slipped in."""
+
+    def log_likelihood_function(self, instance):
+        return -0.5 * jnp.square((self.y - instance.position) / self.error) - np.log(self.error)
+
+
+def test_numpy_in_a_jax_likelihood_is_said_aloud():
+    with pytest.warns(UserWarning, match="MixedReading.log_likelihood_function uses JAX but cannot be traced"):
+        assert [lane.name for lane in fg.FactorGraphModel(*population([MixedReading(y) for y in DATA[:2]])).lanes] == [
+            "host"
+        ]
+
+
 def test_plain_calls_beside_a_traced_plate():
     """Four of twelve likelihoods are NumPy with an if: the answer is that of the all-JAX graph."""
 

@@ -229,7 +229,7 @@ class LogGaussian(Family):
 
 @dataclass(frozen=True, slots=True)
 class HalfNormal(Family):
-    """|N(0, scale)|."""
+    """``|N(0, scale)|``."""
 
     parameter_names: ClassVar[tuple[str, ...]] = ("scale",)
     positive_parameters: ClassVar[tuple[str, ...]] = ("scale",)

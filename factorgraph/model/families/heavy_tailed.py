@@ -47,7 +47,7 @@ class Cauchy(Family):
 
 @dataclass(frozen=True, slots=True)
 class HalfCauchy(Family):
-    """|Cauchy(0, scale)|; scale is the median."""
+    """``|Cauchy(0, scale)|``; scale is the median."""
 
     parameter_names: ClassVar[tuple[str, ...]] = ("scale",)
     positive_parameters: ClassVar[tuple[str, ...]] = ("scale",)

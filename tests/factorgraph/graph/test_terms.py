@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -189,6 +191,15 @@ def test_lost_limits_are_said_aloud():
     limited = HierarchicalFactor(TruncatedGaussianPrior, mean=0.5, sigma=1.0, lower_limit=0.0, upper_limit=1.0)
     limited.add_drawn_variable(model.centre)
     terms_of([dataset(model)], [limited])
+
+
+def test_limits_that_nobody_chose_are_lost_silently():
+    """The priors that a class declares for its models are defaults."""
+    declared = type("Declared", (Profile,), {"priors": {"centre": UniformPrior(0.0, 1.0), "width": 1.0}})
+    model = Model(declared)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        terms_of([dataset(model)], [population(0.0, model.centre)])
 
 
 def test_variables_in_any_tree():
