@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from messages.array_namespace import cholesky, logsumexp, namespace, ndtri, solve_triangular
+from messages.array_namespace import argsort, cholesky, logsumexp, namespace, ndtri, solve_triangular
 
 Array = Any
 State = TypeVar("State")
@@ -64,19 +64,15 @@ def widened(
 
 
 def log_density(mixture: Mixture, points: Array) -> Array:
-    """log density (n,) at ``points`` (n, d)."""
-    return logsumexp(mixture.log_weight + _component_log_density(mixture, points), axis=-1)
+    """log density (n,) at ``points`` (n, d).
 
-
-def _component_log_density(mixture: Mixture, points: Array) -> Array:
+    Coordinates are relative to the narrowest component, where products of monomials would lose most to rounding.
+    """
     xp = namespace(mixture.mean, points)
-    dimension = points.shape[-1]
-    total = xp.zeros((points.shape[0], mixture.num_components)) - 0.5 * dimension * _LOG_2PI
-    inverse = _inverse_lower(mixture.cholesky)
-    for i in range(dimension):
-        row = sum((points[:, j, None] - mixture.mean[:, j]) * inverse[:, i, j] for j in range(i + 1))
-        total = total - 0.5 * row**2 + xp.log(inverse[:, i, i])
-    return total
+    narrowest = xp.argmin(xp.sum(xp.log(xp.diagonal(mixture.cholesky, axis1=-2, axis2=-1)), axis=-1))
+    origin = mixture.mean[narrowest]
+    moved = Mixture(mixture.log_weight, mixture.mean - origin, mixture.cholesky)
+    return logsumexp(_monomials(points - origin) @ _coefficients(moved).T, axis=-1)
 
 
 def _inverse_lower(factor: Array) -> Array:
@@ -137,7 +133,7 @@ def _spread_mixture(points: Array, weights: Array, covariance: Array, ridge: Arr
     """Components at points spread evenly over the weight along the first coordinate, with the overall covariance
     shrunk."""
     xp = namespace(points, weights)
-    order = xp.argsort(points[:, 0])
+    order = argsort(points[:, 0])
     cumulative = xp.cumsum(weights[order])
     targets = (np.arange(num) + 0.5) / num
     place = xp.sum(cumulative[None, :] < targets[:, None] * cumulative[-1], axis=-1)

@@ -118,7 +118,7 @@ class ContractedPlate(abc.ABC):
             unit[..., 2:] = (0.0, 1.0)
             with np.errstate(all="ignore"):
                 t = coordinate_from_value(role.kind or "real", values[slot], unit)
-            low, middle, high = np.nanquantile(np.where(np.isfinite(t), t, np.nan), [0.16, 0.5, 0.84], axis=1)
+            low, middle, high = _quantiles(t)
             parameters[:, role.position, 2] = middle
             parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12)
         positions = [signature.roles[slot].position for slot in drawn]
@@ -154,6 +154,14 @@ class ContractedPlate(abc.ABC):
                 )
                 values[slot] = np.broadcast_to(drawn_values, (self.plate.size, len(phi)))
         return values
+
+
+def _quantiles(t: np.ndarray) -> np.ndarray:
+    """Quantiles (3, N) at 0.16, 0.5 and 0.84 of what is finite in each row of ``t`` (N, n)."""
+    finite = np.isfinite(t)
+    if np.all(finite):  # a hundred times faster
+        return np.quantile(t, [0.16, 0.5, 0.84], axis=1)
+    return np.nanquantile(np.where(finite, t, np.nan), [0.16, 0.5, 0.84], axis=1)
 
 
 def _adequate(old: np.ndarray, new: np.ndarray) -> bool:

@@ -35,7 +35,7 @@ from factorgraph.graph.density import (
     log_whitened,
     values_of,
 )
-from messages.array_namespace import namespace, ndtri
+from messages.array_namespace import argsort, namespace, ndtri
 from searches import mixture as mixtures
 from searches.adaptive_importance import adapt, proposal_of, shifted
 from searches.mixture import Mixture
@@ -335,15 +335,15 @@ def _along(points: Array) -> Array:
     """Order (n,) of points (n, d) along a line that keeps neighbours together: sorted in 1-D, a Morton curve beyond."""
     dimension = points.shape[-1]
     if dimension <= 1:
-        return jnp.argsort(points[:, 0]) if dimension else jnp.arange(points.shape[0])
+        return argsort(points[:, 0]) if dimension else jnp.arange(points.shape[0])
     bits = max(1, min(10, 30 // dimension))
-    rank = jnp.argsort(jnp.argsort(points, axis=0), axis=0)
+    rank = jnp.stack([argsort(argsort(points[:, i])) for i in range(dimension)], axis=-1)
     level = (rank * (2**bits) // points.shape[0]).astype(jnp.int64)
     code = jnp.zeros(points.shape[0], dtype=jnp.int64)
     for bit in range(bits):
         for i in range(dimension):
             code = code | (((level[:, i] >> bit) & 1) << (bit * dimension + i))
-    return jnp.argsort(code)
+    return argsort(code)
 
 
 @functools.partial(jax.jit, static_argnames=("signature",))

@@ -195,8 +195,9 @@ def _refined(
         for plate, contribution in refinable:
             worst = _dominant(contribution / np.maximum(total, 1e-300) ** 2)
             if len(worst):
-                rounds = _REFINING_ROUNDS ** (attempt + 1)
-                plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=rounds, chosen=worst)
+                rounds, factor = _REFINING_ROUNDS ** (attempt + 1), np.linalg.cholesky(covariance)
+                plate.explore(mean, factor, proper=True, rounds=rounds, chosen=worst)
+                plate.sharpen(mean, factor)
         state, more, converged = _run(graph, state, settings)
         history = history + more
     return graph, state, history, converged

@@ -26,12 +26,13 @@ _TOLERATED = 0.05  # nats of the sum over datasets, root mean square over the po
 class Surrogate:
     """log f (and the error of its integral) as polynomials in z = inverse (phi - mean); leading axis N.
 
-    ``coefficients`` (N, 2, P): of the value and of the error.
+    ``coefficients`` (N, 2, P): of the value and of the error. Where ``lost`` (N,), log f is -inf everywhere.
     """
 
     mean: np.ndarray
     inverse: np.ndarray
     coefficients: np.ndarray
+    lost: np.ndarray
     degree: int
 
     def evaluate(self, rows: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +41,7 @@ class Surrogate:
         radius = np.linalg.norm(z, axis=-1, keepdims=True)
         z = z * np.minimum(1.0, _REACH / np.maximum(radius, 1e-300))
         found = np.einsum("bkp,bnp->bkn", self.coefficients[rows], _monomials(z, self.degree))
-        return found[:, 0], found[:, 1]
+        return np.where(self.lost[rows][:, None], -np.inf, found[:, 0]), found[:, 1]
 
 
 def supported(dimension: int) -> bool:
@@ -59,7 +60,7 @@ def design_points(dimension: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_surrogate(
-    mean: np.ndarray, factor: np.ndarray, z: np.ndarray, values: np.ndarray, errors: np.ndarray
+    mean: np.ndarray, factor: np.ndarray, z: np.ndarray, values: np.ndarray, errors: np.ndarray, lost: np.ndarray
 ) -> Surrogate:
     """Least squares through ``values`` and ``errors`` (N, n) at z (n, d), phi = mean + factor z; the bulk weighs
     most."""
@@ -67,8 +68,9 @@ def fit_surrogate(
     weight = np.exp(-0.125 * np.sum(z**2, axis=1))
     basis = _monomials(z, degree)
     solve = np.linalg.pinv(weight[:, None] * basis)
-    coefficients = np.stack([(weight * part) @ solve.T for part in (values, errors)], axis=1)
-    return Surrogate(mean, np.linalg.inv(factor), coefficients, degree)
+    sound = np.where(lost[:, None], 0.0, values)
+    coefficients = np.stack([(weight * part) @ solve.T for part in (sound, errors)], axis=1)
+    return Surrogate(mean, np.linalg.inv(factor), coefficients, lost, degree)
 
 
 def is_accurate(residuals: np.ndarray) -> bool:

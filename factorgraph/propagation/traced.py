@@ -24,7 +24,7 @@ _ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimens
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
 _CONDITIONAL_POINTS = 128  # of ``joint`` while the mode is sought
 _SHARP_POINTS = {1: 512, 2: 2048}  # of ``joint`` thereafter; 4,096 beyond
-_FEWEST_FOR_SURROGATE = 40  # datasets; fewer are integrated anew at every point
+_FEWEST_FOR_SURROGATE = {"joint": 40, "population": 200}  # datasets; fewer are integrated anew at every point
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
@@ -154,10 +154,11 @@ class TracedPlate(ContractedPlate):
 
     def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
         signature = self.plate.signature
-        if self.method != "joint":
+        if not self.explored:
             return
-        self._num_points = _SHARP_POINTS.get(signature.num_local, 4096)
-        if self.plate.size < _FEWEST_FOR_SURROGATE or not supported(signature.num_shared):
+        if self.method == "joint":
+            self._num_points = _SHARP_POINTS.get(signature.num_local, 4096)
+        if self.plate.size < _FEWEST_FOR_SURROGATE[self.method] or not supported(signature.num_shared):
             return
         index = self.plate.shared_index
         centre = mean[index]
@@ -165,15 +166,14 @@ class TracedPlate(ContractedPlate):
         fitted, held_back = design_points(signature.num_shared)
         z = np.concatenate([fitted, held_back])
         values, errors = self.log_factors(lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z))
-        usable = np.all(np.isfinite(values), axis=1, keepdims=True)
-        values = np.where(usable, values, -np.inf)
-        num = len(fitted)
-        with np.errstate(invalid="ignore"):
-            surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num])
-            rows = np.arange(self.plate.size)
-            phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
-            residuals = values[:, num:] - surrogate.evaluate(rows, phi)[0]
-        if np.all(usable) and is_accurate(residuals):
+        finite, num = np.isfinite(values), len(fitted)
+        lost = ~np.any(finite, axis=1)
+        if not np.all(finite[~lost]):
+            return
+        surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num], lost)
+        phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
+        predicted, _ = surrogate.evaluate(np.arange(self.plate.size), phi)
+        if is_accurate(values[~lost, num:] - predicted[~lost]):
             self._surrogate = surrogate
 
     # --- evaluation ---
