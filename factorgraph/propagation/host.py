@@ -20,6 +20,7 @@ from scipy.special import logsumexp
 from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
+from factorgraph.propagation.blocks import block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
 from factorgraph.propagation.inner import Conditional, DatasetTarget, Frame, LocalPosterior, Nodes
 from searches import mixture as mixtures
@@ -68,7 +69,8 @@ class HostPlate(ContractedPlate):
         self._is_traced = is_traced
         self._optimiser = optimiser
         self._rules: list[Any] = [None] * plate.size
-        self._kernel_rules: Nodes | None = None
+        self._blocks = blocks_of(np.arange(plate.size), block_size(plate.size, 0))
+        self._block_rules: list[Nodes] = []
 
     # --- one dataset ---
 
@@ -152,9 +154,8 @@ class HostPlate(ContractedPlate):
             else:
                 self._rules[row] = self._explore_joint(int(row), scales, mean, factor)
         if self.method == "population":
-            self._kernel_rules = jax.tree.map(
-                lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules
-            )
+            rules = jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules)
+            self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
 
     def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
         dimension = self.plate.signature.num_local
@@ -172,6 +173,7 @@ class HostPlate(ContractedPlate):
         z = mixtures.draws(proposal, shifted(uniform, shift))
         return inner.nodes_from_points(
             self.plate.signature,
+            jax.device_put(self.local_parameters[row]),
             jax.device_put(scales),
             jax.device_put(z),
             jax.device_put(likelihood(z)),
@@ -223,15 +225,20 @@ class HostPlate(ContractedPlate):
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
         points = self.points_of(phi)(np.arange(self.plate.size))
         if self.method == "population":
-            value, error = inner.log_factors(
-                self.plate.signature,
-                "population",
-                self._all_arrays(),
-                self._kernel_rules,
-                np.zeros((0, 0)),
-                jax.device_put(points),
-            )
-            return np.asarray(value), np.asarray(error)
+            empty = np.zeros((0, 0))
+            parts = [
+                inner.log_factors(
+                    self.plate.signature,
+                    "population",
+                    self._block_arrays(block.rows),
+                    rules,
+                    empty,
+                    jax.device_put(points[block.rows]),
+                    block.num,
+                )
+                for block, rules in zip(self._blocks, self._block_rules, strict=True)
+            ]
+            return gathered(parts, self._blocks)
         if self.method == "direct":
             empty = np.zeros((points.shape[1], 0))
             values = np.stack([self._log_joint(row, points[row], empty) for row in range(self.plate.size)])
@@ -239,9 +246,9 @@ class HostPlate(ContractedPlate):
         pairs = np.array([[self._integral(row, point) for point in points[row]] for row in range(self.plate.size)])
         return pairs[..., 0], pairs[..., 1]
 
-    def _all_arrays(self) -> DatasetArrays:
+    def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
-        return jax.tree.map(jax.device_put, arrays)
+        return jax.tree.map(lambda array: jax.device_put(array[rows]), arrays)
 
     def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         num = _CONDITIONAL_POINTS[self._is_traced]
@@ -259,23 +266,27 @@ class HostPlate(ContractedPlate):
     def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
         points = self.points_of(phi)(np.arange(self.plate.size))
         if self.method == "population":
-            found = inner.local_posteriors(
-                self.plate.signature,
-                "population",
-                self._all_arrays(),
-                self._kernel_rules,
-                np.zeros((0, 0)),
-                jax.device_put(points),
-                jax.device_put(chance),
-            )
-            return LocalPosterior(*(np.asarray(part) for part in found))
+            parts = [
+                inner.local_posteriors(
+                    self.plate.signature,
+                    "population",
+                    self._block_arrays(block.rows),
+                    rules,
+                    np.zeros((0, 0)),
+                    jax.device_put(points[block.rows]),
+                    jax.device_put(chance[block.rows]),
+                    block.num,
+                )
+                for block, rules in zip(self._blocks, self._block_rules, strict=True)
+            ]
+            return gathered(parts, self._blocks)
         rows = [self._local_of(row, points[row], chance[row]) for row in range(self.plate.size)]
         return LocalPosterior(*(np.stack(parts) for parts in zip(*rows, strict=True)))
 
-    def _local_of(self, row: int, phi: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _local_of(self, row: int, phi: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, ...]:
         arrays = self._arrays_of(row)
         roles = [role for role in self.plate.signature.roles if not role.shared]
-        every, weights, draws = [], [], []
+        every, weights, draws, differences = [], [], [], []
         for point, lot in zip(phi, chance, strict=True):
             z, log_weight = self._conditional(row, point)
             weight = np.exp(log_weight - logsumexp(log_weight))
@@ -283,9 +294,14 @@ class HostPlate(ContractedPlate):
             every.append(theta)
             weights.append(weight / len(phi))
             draws.append(theta[min(int(np.searchsorted(np.cumsum(weight), lot[0])), len(theta) - 1)])
+            half = len(theta) // 2
+            halves = [(weight[part], theta[part]) for part in (slice(half), slice(half, None))]
+            first, second = (w @ t / max(float(np.sum(w)), 1e-300) for w, t in halves)
+            differences.append(first - second)
         theta, weight = np.concatenate(every), np.concatenate(weights)
         mean = weight @ theta
-        return np.array(draws), mean, np.sqrt(weight @ (theta - mean) ** 2)
+        error = 0.5 * np.abs(np.mean(differences, axis=0))
+        return np.array(draws), mean, np.sqrt(weight @ (theta - mean) ** 2), error
 
     @property
     def ess_fraction(self) -> np.ndarray:

@@ -35,6 +35,7 @@ from factorgraph.graph.density import (
     log_whitened,
     values_of,
 )
+from factorgraph.propagation.blocks import over_datasets
 from messages.array_namespace import argsort, namespace, ndtri
 from searches import mixture as mixtures
 from searches.adaptive_importance import adapt, proposal_of, shifted
@@ -44,7 +45,6 @@ Array = Any
 
 _NUM_COMPONENTS = 5
 _MAX_STAGES = 16
-_LANES = 8  # datasets of a block that are worked on side by side
 
 
 class Nodes(NamedTuple):
@@ -53,7 +53,8 @@ class Nodes(NamedTuple):
     ``likelihood`` (2, S): the mass of L r dz that each node stands for, r the reference density, by halves of the
     sample, in units of ``exp(log_scale)``; ``base`` (2, S): the mass of r dz, the control variate. ``log_reference``
     (S,) is log r of what is drawn from a parent: a node is re-weighted by p(z | phi) / r(z), which varies less than p
-    itself.
+    itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points that a node stands
+    for, in the user's coordinates less ``centre``.
     """
 
     z: Array  # (S, local)
@@ -61,6 +62,9 @@ class Nodes(NamedTuple):
     likelihood: Array
     base: Array
     log_scale: Array
+    centre: Array  # (local,)
+    mean: Array
+    square: Array
     ess_fraction: Array
     temperature: Array
 
@@ -96,9 +100,9 @@ class Frame(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("signature", "method"))
 def log_factors(
-    signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array
+    signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array, count: Array
 ) -> tuple[Array, Array]:
-    """log f of every dataset of a block at its own points.
+    """log f of the first ``count`` datasets of a block, each at its own points.
 
     Parameters
     ----------
@@ -118,7 +122,7 @@ def log_factors(
         finite = jnp.isfinite(value)
         return jnp.where(finite, value, -jnp.inf), jnp.where(finite & jnp.isfinite(error), error, 0.0)
 
-    return jax.lax.map(dataset, (arrays, rule, phi), batch_size=_LANES)
+    return over_datasets(dataset, (arrays, rule, phi), count)
 
 
 def _direct(signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Any, phi: Array) -> tuple[Array, Array]:
@@ -159,12 +163,13 @@ def _population(
     base = rule.base[0] + rule.base[1]
     top = jnp.max(jnp.where(mass > 0, log_p, -jnp.inf))
     density = jnp.where(log_p > -jnp.inf, jnp.exp(jnp.minimum(log_p - top, 600.0)), 0.0)
-    u, v = mass * density, base * density
-    half_u, half_v = 2.0 * rule.likelihood @ density, 2.0 * rule.base @ density
-    total_u, total_v = jnp.sum(u), jnp.sum(v)
+    masses = jnp.concatenate([rule.likelihood, rule.base]) @ density
+    half_u, half_v = 2.0 * masses[:2], 2.0 * masses[2:]
+    total_u, total_v = jnp.sum(masses[:2]), jnp.sum(masses[2:])
     num = log_p.shape[0]
-    covariance = jnp.sum(u * v) * num / (total_u * total_v) - 1.0
-    variance = jnp.sum(v * v) * num / (total_v * total_v) - 1.0
+    product, square = jnp.stack([mass * base, base * base]) @ (density * density)
+    covariance = product * num / (total_u * total_v) - 1.0
+    variance = square * num / (total_v * total_v) - 1.0
     gamma = jnp.where(variance > 1e-12, jnp.clip(covariance / variance, 0.0, 1.0), 1.0)
     gamma = jnp.where(total_v > 0, gamma, 0.0)
 
@@ -220,9 +225,10 @@ def explore_population(
     more_uniform: Array,
     shift: Array,
     num_rounds: Array,
+    count: Array,
     num_nodes: int,
 ) -> Nodes:
-    """Explore each dataset of a block under the reference and keep its nodes.
+    """Explore the first ``count`` datasets of a block under the reference and keep their nodes.
 
     Parameters
     ----------
@@ -243,27 +249,20 @@ def explore_population(
             likelihood, reference, shifted(uniform, shift), num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES
         )
         proposal = proposal_of(reference, adaptation.fitted)
+        centre = _local_values(signature, arrays.local, adaptation.fitted.mean[:1])[0]
 
-        def one_round(index: Array, pool: tuple) -> tuple:
+        def one_round(index: Array, pool: _Pool) -> _Pool:
             z = mixtures.draws(proposal, shifted(more_uniform, shift + _ROUND_SHIFT * (index + 1)))
-            nodes, log_mass, log_base = _weighted(signature, likelihood, reference, proposal, z)
-            return _pooled(signature, pool, nodes, log_mass, log_base, num_nodes)
+            log_base = mixtures.log_density(reference, z) - mixtures.log_density(proposal, z) - np.log(z.shape[0])
+            deviation = _local_values(signature, arrays.local, z) - centre
+            return _pooled(signature, pool, z, likelihood(z), log_base, deviation)
 
-        pool = _empty_pool(signature, num_nodes)
-        z, likelihood_mass, base_mass, log_scale = jax.lax.fori_loop(0, num_rounds, one_round, pool)
+        pool = jax.lax.fori_loop(0, num_rounds, one_round, _empty_pool(signature, num_nodes))
         rounds = num_rounds.astype(float)
-        log_reference = mixtures.log_density(reference, z) - jax.vmap(lambda z: log_whitened(signature, z))(z)
-        return Nodes(
-            z,
-            log_reference,
-            likelihood_mass / rounds,
-            base_mass / rounds,
-            log_scale,
-            adaptation.ess_fraction,
-            adaptation.temperature,
-        )
+        pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
+        return _nodes(signature, reference, pool, centre, adaptation.ess_fraction, adaptation.temperature)
 
-    return jax.lax.map(dataset, (arrays, shift), batch_size=_LANES)
+    return over_datasets(dataset, (arrays, shift), count)
 
 
 _ROUND_SHIFT = 0.7548776662466927
@@ -292,39 +291,89 @@ def _likelihoods(signature: Signature, arrays: DatasetArrays, z: Array) -> Array
     return jax.vmap(lambda z: log_likelihood(signature, values_of(signature, phi, z, arrays), constants))(z)
 
 
-def _weighted(signature: Signature, likelihood: Any, reference: Mixture, proposal: Mixture, z: Array) -> tuple:
-    """Points with the log masses of L r dz and of r dz that they stand for."""
-    log_base = mixtures.log_density(reference, z) - mixtures.log_density(proposal, z) - np.log(z.shape[0])
-    value = likelihood(z)
-    return z, jnp.where(jnp.isfinite(value), value + log_base, -jnp.inf), log_base
+class _Pool(NamedTuple):
+    """Nodes in the making; see `Nodes`."""
+
+    z: Array
+    likelihood: Array
+    base: Array
+    log_scale: Array
+    mean: Array
+    square: Array
 
 
-def _empty_pool(signature: Signature, num_nodes: int) -> tuple:
-    return jnp.zeros((num_nodes, signature.num_local)), jnp.zeros((2, num_nodes)), jnp.zeros((2, num_nodes)), -jnp.inf
+def _empty_pool(signature: Signature, num_nodes: int) -> _Pool:
+    none, mass = jnp.zeros((2, num_nodes, signature.num_local)), jnp.zeros((2, num_nodes))
+    return _Pool(none[0], mass, mass, -jnp.inf, none, none[0])
 
 
-def _pooled(signature: Signature, pool: tuple, z: Array, log_mass: Array, log_base: Array, num_nodes: int) -> tuple:
-    """Add weighted points to the nodes and compress: equal strata of (L + base) mass along the interface."""
-    old_z, old_mass, old_base, old_scale = pool
+def _pooled(
+    signature: Signature, pool: _Pool, z: Array, log_likelihood: Array, log_base: Array, deviation: Array
+) -> _Pool:
+    """Add points z (n, local) that stand for exp(log_base) of the reference each, and compress: equal strata of
+    (L + base) mass along the interface."""
+    num_nodes, num_local = pool.z.shape
+    log_mass = jnp.where(jnp.isfinite(log_likelihood), log_likelihood + log_base, -jnp.inf)
     top = jnp.max(log_mass)
-    log_scale = jnp.where(old_scale > -jnp.inf, old_scale, jnp.where(jnp.isfinite(top), top, 0.0))
+    log_scale = jnp.where(pool.log_scale > -jnp.inf, pool.log_scale, jnp.where(jnp.isfinite(top), top, 0.0))
     half = jnp.arange(z.shape[0]) < z.shape[0] // 2
     halves = jnp.stack([half, ~half]).astype(float)
-    mass = jnp.concatenate([old_mass, halves * jnp.exp(log_mass - log_scale)], axis=1)
-    base = jnp.concatenate([old_base, halves * jnp.exp(log_base)], axis=1)
-    points = jnp.concatenate([old_z, z])
+    mass = jnp.concatenate([pool.likelihood, halves * jnp.exp(log_mass - log_scale)], axis=1)
+    base = jnp.concatenate([pool.base, halves * jnp.exp(log_base)], axis=1)
+    points = jnp.concatenate([pool.z, z])
+    deviation = jnp.where(jnp.isfinite(deviation), deviation, 0.0)
+    mean = jnp.concatenate([pool.mean, jnp.stack([deviation, deviation])], axis=1)
+    square = jnp.concatenate([pool.square, deviation**2])
     order = _along(points[:, jnp.array(signature.interface, dtype=int)])
-    points, mass, base = points[order], mass[:, order], base[:, order]
-    measure = jnp.sum(mass, axis=0) / jnp.maximum(jnp.sum(mass), 1e-300) + jnp.sum(base, axis=0) / jnp.sum(base)
+    points, mass, base, mean, square = points[order], mass[:, order], base[:, order], mean[:, order], square[order]
+    total = jnp.sum(mass, axis=0)
+    measure = total / jnp.maximum(jnp.sum(total), 1e-300) + jnp.sum(base, axis=0) / jnp.sum(base)
     edges = jnp.searchsorted(jnp.cumsum(measure), np.arange(1, num_nodes) / num_nodes * jnp.sum(measure), side="left")
     edges = jnp.concatenate([jnp.zeros(1, int), edges, jnp.full(1, points.shape[0])])
-    cumulative = _starting_at_zero(jnp.cumsum(jnp.concatenate([mass, base]), axis=1))
-    strata = jnp.maximum(cumulative[:, edges[1:]] - cumulative[:, edges[:-1]], 0.0)
+    sums = [mass[half] * mean[half].T for half in range(2)]
+    columns = jnp.concatenate([mass, base, *sums, total * square.T])
+    cumulative = _starting_at_zero(jnp.cumsum(columns, axis=1))
+    strata = cumulative[:, edges[1:]] - cumulative[:, edges[:-1]]
+    masses = jnp.maximum(strata[:4], 0.0)
     likelihood_mass = cumulative[0] + cumulative[1]
     middle = 0.5 * (likelihood_mass[edges[:-1]] + likelihood_mass[edges[1:]])
     pick = jnp.searchsorted(likelihood_mass[1:], middle, side="left")
     pick = jnp.clip(pick, edges[:-1], jnp.maximum(edges[1:] - 1, edges[:-1]))
-    return points[jnp.minimum(pick, points.shape[0] - 1)], strata[:2], strata[2:], log_scale
+    pick = jnp.minimum(pick, points.shape[0] - 1)
+    first, second, squares = (strata[4 + i * num_local : 4 + (i + 1) * num_local].T for i in range(3))
+    mean = jnp.stack([_ratio(sums, masses[half], mean[half, pick]) for half, sums in enumerate((first, second))])
+    square = _ratio(squares, masses[0] + masses[1], square[pick])
+    return _Pool(points[pick], masses[:2], masses[2:], log_scale, mean, square)
+
+
+def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
+    """Means (S, local) from ``sums`` (S, local); where the mass (S,) is all rounding, ``otherwise``."""
+    sound = mass > 1e-12 * jnp.sum(mass)
+    return jnp.where(sound[:, None], sums / jnp.maximum(mass, 1e-300)[:, None], otherwise)
+
+
+def _nodes(
+    signature: Signature, reference: Mixture, pool: _Pool, centre: Array, ess_fraction: Array, temperature: Array
+) -> Nodes:
+    log_reference = mixtures.log_density(reference, pool.z) - jax.vmap(lambda z: log_whitened(signature, z))(pool.z)
+    return Nodes(
+        pool.z,
+        log_reference,
+        pool.likelihood,
+        pool.base,
+        pool.log_scale,
+        centre,
+        pool.mean,
+        pool.square,
+        ess_fraction,
+        temperature,
+    )
+
+
+def _local_values(signature: Signature, local: Array, z: Array) -> Array:
+    """Points (n, local) in the user's coordinates; ``local`` (local, 4)."""
+    roles = sorted((role for role in signature.roles if not role.shared), key=lambda role: role.position)
+    return jnp.stack([role.value(z[:, role.position], local[role.position]) for role in roles], axis=-1)
 
 
 def _starting_at_zero(cumulative: Array) -> Array:
@@ -348,9 +397,16 @@ def _along(points: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames=("signature",))
 def explore_joint(
-    signature: Signature, arrays: DatasetArrays, reference_scales: Array, uniform: Array, shift: Array, frame: Frame
+    signature: Signature,
+    arrays: DatasetArrays,
+    reference_scales: Array,
+    uniform: Array,
+    shift: Array,
+    frame: Frame,
+    count: Array,
 ) -> Conditional:
-    """Explore (phi, z) of each dataset of a block, phi around ``frame``, and keep the conditional proposal of z.
+    """Explore (phi, z) of the first ``count`` datasets of a block, phi around ``frame``, and keep the conditional
+    proposals of z.
 
     Parameters
     ----------
@@ -378,7 +434,7 @@ def explore_joint(
         )
         return conditional_of(signature, adaptation, local, frame, shift)
 
-    return jax.lax.map(dataset, (arrays, shift, frame), batch_size=_LANES)
+    return over_datasets(dataset, (arrays, shift, frame), count)
 
 
 def joint_reference(signature: Signature, scales: Array) -> Mixture:
@@ -422,19 +478,24 @@ def conditional_of(signature: Signature, adaptation: Any, local: Mixture, frame:
 
 @functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
 def nodes_from_points(
-    signature: Signature, reference_scales: Array, z: Array, log_likelihood: Array, log_proposal: Array, num_nodes: int
+    signature: Signature,
+    local: Array,
+    reference_scales: Array,
+    z: Array,
+    log_likelihood: Array,
+    log_proposal: Array,
+    num_nodes: int,
 ) -> Nodes:
     """Nodes of one dataset from points (n, local) that a host explored: log L (n,) and the proposal's log density
-    (n,)."""
+    (n,); ``local`` (local, 4) coordinates of the local variables."""
     reference = reference_of(signature, reference_scales)
     log_base = mixtures.log_density(reference, z) - log_proposal - np.log(z.shape[0])
-    log_mass = jnp.where(jnp.isfinite(log_likelihood), log_likelihood + log_base, -jnp.inf)
-    pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_mass, log_base, num_nodes)
-    nodes, mass, base, log_scale = pool
-    log_reference = mixtures.log_density(reference, nodes) - jax.vmap(lambda z: log_whitened(signature, z))(nodes)
-    weights = _self_normalised(log_mass)
+    weights = _self_normalised(log_likelihood + log_base)
+    centre = _local_values(signature, local, z[jnp.argmax(weights)][None])[0]
+    deviation = _local_values(signature, local, z) - centre
+    pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_likelihood, log_base, deviation)
     ess_fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
-    return Nodes(nodes, log_reference, mass, base, log_scale, ess_fraction, jnp.ones(()))
+    return _nodes(signature, reference, pool, centre, ess_fraction, jnp.ones(()))
 
 
 # --- the posterior of the local variables ---
@@ -442,22 +503,30 @@ def nodes_from_points(
 
 class LocalPosterior(NamedTuple):
     """Of each dataset: equal-weight draws (M, local), mean (local,) and standard deviation (local,), in the user's
-    coordinates.
+    coordinates, and the standard error (local,) of the mean that the points stand for.
 
     The moments average p(z | phi, data) over the M draws of phi with all its points, so they are sharper than the
-    draws.
+    draws. The error is half the difference of two half-samples.
     """
 
     draws: Array
     mean: Array
     standard_deviation: Array
+    error: Array
 
 
 @functools.partial(jax.jit, static_argnames=("signature", "method"))
 def local_posteriors(
-    signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array, chance: Array
+    signature: Signature,
+    method: str,
+    arrays: DatasetArrays,
+    rule: Any,
+    uniform: Array,
+    phi: Array,
+    chance: Array,
+    count: Array,
 ) -> LocalPosterior:
-    """p(z | data) = mean over phi of p(z | phi, data), for every dataset of a block.
+    """p(z | data) = mean over phi of p(z | phi, data), for the first ``count`` datasets of a block.
 
     Parameters
     ----------
@@ -465,26 +534,26 @@ def local_posteriors(
     chance : (B, M, 1 + local) uniform numbers that pick a draw for each phi.
     """
 
-    def values(arrays: DatasetArrays, z: Array) -> Array:
-        local = [role for role in signature.roles if not role.shared]
-        return jnp.stack([role.value(z[role.position], arrays.local[role.position]) for role in local])
-
     def dataset(pack: tuple) -> LocalPosterior:
         arrays, rule, points, chance = pack
-        z, weights, picked = _CONDITIONALS[method](signature, uniform, arrays, rule, points, chance)
-        theta = jax.vmap(lambda z: values(arrays, z))(z)
-        mean = weights @ theta
-        variance = weights @ (theta - mean) ** 2
-        return LocalPosterior(jax.vmap(lambda z: values(arrays, z))(picked), mean, jnp.sqrt(variance))
+        mean, variance, error, picked = _CONDITIONALS[method](signature, uniform, arrays, rule, points, chance)
+        return LocalPosterior(_local_values(signature, arrays.local, picked), mean, jnp.sqrt(variance), error)
 
-    return jax.lax.map(dataset, (arrays, rule, phi, chance), batch_size=_LANES)
+    return over_datasets(dataset, (arrays, rule, phi, chance), count)
+
+
+def _moments_of(signature: Signature, arrays: DatasetArrays, z: Array, weights: Array) -> tuple[Array, Array]:
+    """Mean and variance (local,) in the user's coordinates of weighted points (n, local)."""
+    theta = _local_values(signature, arrays.local, z)
+    mean = weights @ theta
+    return mean, weights @ (theta - mean) ** 2
 
 
 def _analytic_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array, chance: Array
-) -> tuple[Array, Array, Array]:
-    """Weighted points of z over all of ``phi`` (cubature points, which carry two moments exactly), and a draw for
-    each phi."""
+) -> tuple[Array, Array, Array, Array]:
+    """Mean, variance and error over all of ``phi`` (by cubature points, which carry two moments exactly), and a draw
+    for each phi."""
     num = signature.num_local
 
     def at(phi: Array, chance: Array) -> tuple[Array, Array]:
@@ -494,13 +563,15 @@ def _analytic_conditional(
         return mode + steps, mode + spread @ ndtri(chance[1:])
 
     z, picked = jax.vmap(at)(phi, chance)
-    return z.reshape(-1, num), jnp.full(z.shape[0] * 2 * num, 1.0 / (z.shape[0] * 2 * num)), picked
+    points = z.reshape(-1, num)
+    mean, variance = _moments_of(signature, arrays, points, jnp.full(len(points), 1.0 / len(points)))
+    return mean, variance, jnp.zeros_like(mean), picked
 
 
 def _population_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array, chance: Array
-) -> tuple[Array, Array, Array]:
-    """The nodes, their weights averaged over ``phi``, and one node for each phi."""
+) -> tuple[Array, Array, Array, Array]:
+    """Mean, variance and error by the moments of all nodes, averaged over ``phi``, and one node for each phi."""
     log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
 
     def at(phi: Array, chance: Array) -> tuple[Array, Array]:
@@ -509,13 +580,20 @@ def _population_conditional(
         return weights, rule.z[_pick(weights, chance[0])]
 
     weights, picked = jax.vmap(at)(phi, chance)
-    return rule.z, jnp.mean(weights, axis=0), picked
+    share = rule.likelihood / jnp.maximum(jnp.sum(rule.likelihood, axis=0), 1e-300)
+    halves = share * jnp.mean(weights, axis=0)  # (2, S)
+    first, second = jnp.einsum("hs,hsl->hl", halves, rule.mean) / jnp.maximum(
+        jnp.sum(halves, axis=1, keepdims=True), 1e-300
+    )
+    mean = jnp.einsum("hs,hsl->l", halves, rule.mean)
+    variance = jnp.sum(halves, axis=0) @ rule.square - mean**2
+    return rule.centre + mean, jnp.maximum(variance, 0.0), 0.5 * jnp.abs(first - second), picked
 
 
 def _joint_conditional(
     signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Conditional, phi: Array, chance: Array
-) -> tuple[Array, Array, Array]:
-    """The points of the conditional proposals, their weights over ``phi``, and one of them for each phi."""
+) -> tuple[Array, Array, Array, Array]:
+    """Mean, variance and error over the points of the conditional proposals, and one of them for each phi."""
 
     def at(phi: Array, chance: Array) -> tuple[Array, Array, Array]:
         z, log_weight = conditional_draws(signature, uniform, arrays, rule, phi)
@@ -523,7 +601,18 @@ def _joint_conditional(
         return z, weights, z[_pick(weights, chance[0])]
 
     z, weights, picked = jax.vmap(at)(phi, chance)
-    return z.reshape(-1, signature.num_local), weights.reshape(-1) / phi.shape[0], picked
+    points = z.reshape(-1, signature.num_local)
+    mean, variance = _moments_of(signature, arrays, points, weights.reshape(-1) / phi.shape[0])
+    theta = _local_values(signature, arrays.local, points).reshape(*weights.shape, -1)
+    half = weights.shape[1] // 2
+    first, second = (_half_mean(weights[:, part], theta[:, part]) for part in (slice(half), slice(half, None)))
+    return mean, variance, 0.5 * jnp.abs(first - second), picked
+
+
+def _half_mean(weights: Array, theta: Array) -> Array:
+    """Mean (local,) of theta (M, n, local) under weights (M, n) that are normalised for each of the M."""
+    weights = weights / jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1e-300)
+    return jnp.einsum("mn,mnl->l", weights, theta) / weights.shape[0]
 
 
 def _self_normalised(log_weight: Array) -> Array:
@@ -548,7 +637,9 @@ _CONDITIONALS: dict[str, Any] = {
 
 
 @functools.partial(jax.jit, static_argnames=("signature",))
-def third_differences(signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array) -> Array:
+def third_differences(
+    signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array, count: Array
+) -> Array:
     """Largest third difference of log L p(z | phi) along lines in z, relative to its size; (B,). Zero where Gaussian
     in z.
 
@@ -565,7 +656,7 @@ def third_differences(signature: Signature, arrays: DatasetArrays, phi: Array, s
 
         return jnp.max(jax.vmap(line)(phi, start, step))
 
-    return jax.lax.map(dataset, arrays, batch_size=_LANES)
+    return over_datasets(dataset, arrays, count)
 
 
 @functools.partial(jax.jit, static_argnames=("signature", "likelihood_only"))

@@ -35,6 +35,8 @@ _PREDICTIVE_DRAWS = 128
 _PILOT = 512
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
+_TOLERATED_LOCAL_ERROR = 0.08  # of a private mean, in its own standard deviation
+_LOCAL_ROUNDS = 8
 _MAX_REFINEMENTS = 2
 
 
@@ -315,4 +317,12 @@ def _local(
         phi = mean + points @ (np.linalg.cholesky(covariance).T if dimension else np.zeros((0, 0)))
     else:
         phi = balanced_draws(correction, num, state)
-    return plate.local_posterior(phi, plate.chances(len(phi)))
+    found = plate.local_posterior(phi, plate.chances(len(phi)))
+    uncertain = np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1)
+    if plate.method == "population" and np.any(uncertain):
+        mean, covariance = state.phi_moments()
+        plate.explore(
+            mean, np.linalg.cholesky(covariance), proper=True, rounds=_LOCAL_ROUNDS, chosen=np.flatnonzero(uncertain)
+        )
+        found = plate.local_posterior(phi, plate.chances(len(phi)))
+    return found

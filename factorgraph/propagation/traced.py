@@ -12,13 +12,13 @@ import numpy as np
 from factorgraph.graph.density import DatasetArrays
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
+from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
 from factorgraph.propagation.inner import Centre, Frame, LocalPosterior
 from factorgraph.propagation.regression import num_points
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points, uniform_points
 
-_BLOCKS = (16, 128, 512)
 _GAUSSIAN_TOLERANCE = 1e-10
 _ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
@@ -30,17 +30,14 @@ _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
 
 
-def block_size(num_datasets: int) -> int:
-    """Datasets to a kernel call: few sizes, so that graphs of different N share their kernels."""
-    return next((size for size in _BLOCKS if num_datasets <= size), _BLOCKS[-1])
-
-
 class TracedPlate(ContractedPlate):
     """See `ContractedPlate`; rules are kept by block, on the device."""
 
     def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
         super().__init__(plate, shared, seed)
-        self._block = block_size(plate.size)
+        arrays = jax.tree.leaves(plate.arrays)
+        self._block_size = block_size(plate.size, sum(a.nbytes for a in arrays) // max(plate.size, 1))
+        self._blocks = blocks_of(np.arange(plate.size), self._block_size)
         self._arrays: list[DatasetArrays] = []
         self._upload()
         self.method = self._choose_method()
@@ -48,23 +45,14 @@ class TracedPlate(ContractedPlate):
         self._num_points = _CONDITIONAL_POINTS
         self._surrogate: Surrogate | None = None
         if self.method == "analytic":
-            self._rules = [Centre(np.zeros((self._block, plate.signature.num_local)))] * len(self._arrays)
+            self._rules = [Centre(np.zeros((self._block_size, plate.signature.num_local)))] * len(self._arrays)
 
     def _upload(self) -> None:
-        self._arrays = [self._block_arrays(rows) for rows in self._rows()]
+        self._arrays = [self._block_arrays(block.rows) for block in self._blocks]
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
         return jax.tree.map(lambda array: jax.device_put(array[rows]), arrays)
-
-    def _rows(self, chosen: np.ndarray | None = None) -> list[np.ndarray]:
-        """Row indices of each block, the last one padded with repeats."""
-        chosen = np.arange(self.plate.size) if chosen is None else chosen
-        starts = range(0, len(chosen), self._block)
-        return [chosen[np.minimum(np.arange(start, start + self._block), len(chosen) - 1)] for start in starts]
-
-    def _gathered(self, blocks: Sequence[Any], size: int) -> Any:
-        return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[:size], *blocks)
 
     # --- method ---
 
@@ -83,8 +71,11 @@ class TracedPlate(ContractedPlate):
         phi = jax.device_put(points[:lines, : signature.num_shared])
         start = jax.device_put(points[lines : 2 * lines, : signature.num_local])
         step = jax.device_put(0.5 * points[2 * lines :, : signature.num_local])
-        worst = [inner.third_differences(signature, arrays, phi, start, step) for arrays in self._arrays]
-        found = np.concatenate([np.asarray(block) for block in worst])
+        worst = [
+            inner.third_differences(signature, arrays, phi, start, step, block.num)
+            for arrays, block in zip(self._arrays, self._blocks, strict=True)
+        ]
+        found = gathered(worst, self._blocks)
         sound = np.isfinite(found)  # a dataset whose likelihood is not finite has no say: it will be quarantined
         return bool(np.any(sound)) and bool(np.all(found[sound] < _GAUSSIAN_TOLERANCE))
 
@@ -103,26 +94,27 @@ class TracedPlate(ContractedPlate):
             return
         self._surrogate, self._num_points = None, _CONDITIONAL_POINTS
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
+        blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         if self.method == "population":
-            rules = self._explore_population(self._rows(chosen), scales, rounds)
+            rules = self._explore_population(blocks, scales, rounds)
         else:
-            rules = self._explore_joint(self._rows(chosen), scales, mean, factor)
-        if chosen is None or self._rules[0] is None:
+            rules = self._explore_joint(blocks, scales, mean, factor)
+        if chosen is None:
             self._rules = rules
             return
-        whole, part = self._gathered(self._rules, self.plate.size), self._gathered(rules, len(chosen))
+        whole, part = gathered(self._rules, self._blocks), gathered(rules, blocks)
         for target, source in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
             target[chosen] = source
-        self._rules = [jax.tree.map(lambda a, rows=rows: jax.device_put(a[rows]), whole) for rows in self._rows()]
+        self._rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), whole) for b in self._blocks]
 
-    def _explore_population(self, blocks: list[np.ndarray], scales: Any, rounds: int) -> list[Any]:
+    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
         uniform = jax.device_put(uniform_points(adaptation, 1 + dimension, self.seed))
         more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
         num_nodes = _NODES if len(signature.interface) <= 1 else _NODES_OF_SEVERAL
-        self.num_likelihood_calls += sum(map(len, blocks)) * (3 * adaptation + rounds * final)
+        self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
         return [
             inner.explore_population(
                 signature,
@@ -132,24 +124,25 @@ class TracedPlate(ContractedPlate):
                 more_uniform,
                 jax.device_put(self.shift[rows][:, : 1 + dimension]),
                 np.int64(rounds),
+                count,
                 num_nodes,
             )
-            for rows in blocks
+            for rows, count in blocks
         ]
 
-    def _explore_joint(self, blocks: list[np.ndarray], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
+    def _explore_joint(self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
         uniform = jax.device_put(uniform_points(_JOINT_ADAPTATION_POINTS, 1 + dimension, self.seed))
-        self.num_likelihood_calls += sum(map(len, blocks)) * 3 * _JOINT_ADAPTATION_POINTS
+        self.num_likelihood_calls += sum(int(b.num) for b in blocks) * 3 * _JOINT_ADAPTATION_POINTS
         covariance = factor @ factor.T
         rules = []
-        for rows in blocks:
+        for rows, count in blocks:
             index = self.plate.shared_index[rows]
             local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
             frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
-            rules.append(inner.explore_joint(signature, arrays, scales, uniform, shift, frame))
+            rules.append(inner.explore_joint(signature, arrays, scales, uniform, shift, frame, count))
         return rules
 
     def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
@@ -185,26 +178,28 @@ class TracedPlate(ContractedPlate):
         return jax.device_put(uniform_points(num, 1 + local, self.seed + 2))
 
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
-        points, size = self.points_of(phi), self.plate.size
+        points = self.points_of(phi)
         if self._surrogate is not None:
-            rows = np.arange(size)
+            rows = np.arange(self.plate.size)
             return self._surrogate.evaluate(rows, points(rows))
         uniform = self._uniform()
-        blocks = [
-            self._block_factors(arrays, rule, uniform, points(rows))
-            for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
+        parts = [
+            self._block_factors(arrays, rule, uniform, points(block.rows), block.num)
+            for block, arrays, rule in zip(self._blocks, self._arrays, self._rules, strict=True)
         ]
-        return self._gathered(blocks, size)
+        return gathered(parts, self._blocks)
 
-    def _block_factors(self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray) -> tuple[Any, Any]:
+    def _block_factors(
+        self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray, count: np.int64
+    ) -> tuple[Any, Any]:
         """`inner.log_factors` for one block, in calls of one size, so that it is compiled once."""
         kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
         num = points.shape[1]
         step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
         if self.method == "joint":
-            self.num_likelihood_calls += points.shape[0] * num * uniform.shape[0]
+            self.num_likelihood_calls += int(count) * num * uniform.shape[0]
         padded = points[:, np.minimum(np.arange(-(-num // step) * step), num - 1)]
-        calls = [kernel(jax.device_put(padded[:, i : i + step])) for i in range(0, padded.shape[1], step)]
+        calls = [kernel(jax.device_put(padded[:, i : i + step]), count) for i in range(0, padded.shape[1], step)]
         values, errors = (
             np.concatenate([np.asarray(part) for part in parts], axis=1) for parts in zip(*calls, strict=True)
         )
@@ -213,22 +208,23 @@ class TracedPlate(ContractedPlate):
     def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
         points = self.points_of(phi)
         uniform = jax.device_put(uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2))
-        blocks = [
+        parts = [
             inner.local_posteriors(
                 self.plate.signature,
                 self.method,
                 arrays,
                 rule,
                 uniform,
-                jax.device_put(points(rows)),
-                jax.device_put(chance[rows]),
+                jax.device_put(points(block.rows)),
+                jax.device_put(chance[block.rows]),
+                block.num,
             )
-            for rows, arrays, rule in zip(self._rows(), self._arrays, self._rules, strict=True)
+            for block, arrays, rule in zip(self._blocks, self._arrays, self._rules, strict=True)
         ]
-        return self._gathered(blocks, self.plate.size)
+        return gathered(parts, self._blocks)
 
     @property
     def ess_fraction(self) -> np.ndarray:
         if not self.explored:
             return np.ones(self.plate.size)
-        return np.concatenate([np.asarray(rule.ess_fraction) for rule in self._rules])[: self.plate.size]
+        return gathered([rule.ess_fraction for rule in self._rules], self._blocks)
