@@ -186,7 +186,7 @@ def _refined(
 ) -> tuple[ContractedGraph, EPState, list[SweepInfo], bool]:
     """Spend more points on the datasets whose integrals dominate the error of the shared variables' means."""
     for attempt in range(_MAX_REFINEMENTS):
-        contributions = inner_errors(graph, state)
+        contributions, _ = inner_errors(graph, state)
         total = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
         if graph.dimension == 0 or np.max(total) < _TOLERATED_INNER_ERROR:
             break
@@ -214,24 +214,30 @@ def _dominant(share: np.ndarray) -> np.ndarray:
     return np.sort(chosen[weight[chosen] > 0])
 
 
-def inner_errors(graph: ContractedGraph, state: EPState) -> list[np.ndarray]:
-    """Per plate (N, D): squared shift, in posterior sds, of each shared mean that each dataset's integral error
-    stands for."""
+def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarray], float]:
+    """What the errors of the integrals over locals stand for.
+
+    Per plate (N, D), the squared shift of each shared mean, in posterior sds, by each dataset; and the variance of the
+    log evidence, nats squared.
+    """
     sds = np.sqrt(np.diag(state.covariance))
-    found = []
+    found, variance = [], 0.0
     for plate in graph.plates:
         index = plate.plate.shared_index
         shift = np.zeros((plate.plate.size, graph.dimension))
-        if plate.explored and index.shape[1]:
+        if plate.explored:
             mean, factor = marginals(state.mean, state.covariance, index)
             z = design(index.shape[1]).z
             values, errors = factor_values(plate, state.origin, state.scale, mean, factor, z)
-            slope = (errors - errors.mean(axis=1, keepdims=True)) @ z / len(z)
-            slope = np.where(quarantined(values, plate)[:, None], 0.0, slope)
-            gain = np.swapaxes(state.covariance[:, index], 0, 1) @ np.swapaxes(np.linalg.inv(factor), 1, 2)
-            shift = np.einsum("nds,ns->nd", gain, slope) / sds
+            errors = np.where(quarantined(values, plate)[:, None], 0.0, errors)
+            level = errors.mean(axis=1, keepdims=True)
+            variance += float(np.sum(level**2))
+            if index.shape[1]:
+                slope = (errors - level) @ z / len(z)
+                gain = np.swapaxes(state.covariance[:, index], 0, 1) @ np.swapaxes(np.linalg.inv(factor), 1, 2)
+                shift = np.einsum("nds,ns->nd", gain, slope) / sds
         found.append(shift**2)
-    return found
+    return found, variance
 
 
 # --- correct and report ---
@@ -270,7 +276,9 @@ def _solution(
         ep, answer = (Moments(mean=m.mean, covariance=m.covariance, log_evidence=np.nan) for m in (ep, answer))
     phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
     draws = np.stack([s.value(phi[:, i]) for i, s in enumerate(shared)], axis=1) if shared else np.zeros((len(phi), 0))
-    contributions = inner_errors(graph, state)
+    contributions, variance = inner_errors(graph, state)
+    if corrected and correction is not None:
+        variance += max(1.0 / correction.effective_sample_size - 1.0 / len(correction.phi), 0.0)
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
     return Solution(
         terms=terms,
@@ -289,6 +297,7 @@ def _solution(
         local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),
         leave_one_out=leave_one_out(graph, state),
         inner_error=error,
+        log_evidence_error=float(np.sqrt(variance)),
         log_evidence_note=note,
         seed=settings.seed,
         seconds=time.perf_counter() - began,

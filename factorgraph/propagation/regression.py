@@ -20,6 +20,7 @@ _FEWEST_POINTS = 16
 _POINTS_PER_PARAMETER = 6
 _FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
 _GAUSSIAN_RESIDUAL = 1e-10  # nats
+_ROUNDING = 1e-13  # of the values
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,10 +71,13 @@ def factor_values(
     return plate.log_factors(points)
 
 
-def least_squares(relative: np.ndarray, values: np.ndarray, points: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (N, p) of the statistics in ``relative`` (N, n), and whether the fit is exact to rounding (N,).
+def least_squares(
+    relative: np.ndarray, values: np.ndarray, points: Design, tolerance: float = _ROUNDING
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (N, p) of the statistics in ``relative`` (N, n), and whether the fit is exact (N,).
 
-    ``values`` (N, n), of which ``relative`` is a difference, set the size of the rounding.
+    ``values`` (N, n), of which ``relative`` is a difference, set the size of the rounding; ``tolerance`` is a fraction
+    of them.
     """
     finite = np.isfinite(relative)
     sound = np.where(finite, relative, 0.0)
@@ -81,7 +85,7 @@ def least_squares(relative: np.ndarray, values: np.ndarray, points: Design) -> t
     statistics = points.statistics + points.statistics_mean
     residual = np.max(np.abs(sound - full[:, :1] - full[:, 1:] @ statistics.T), axis=1)
     size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
-    exact = np.all(finite, axis=1) & (residual < _GAUSSIAN_RESIDUAL * np.maximum(1.0, 1e-3 * size))
+    exact = np.all(finite, axis=1) & (residual < np.maximum(_GAUSSIAN_RESIDUAL, tolerance * size))
     followed = floored(relative) @ points.least_squares.T
     return np.where(exact[:, None], full, followed)[:, 1:], exact
 

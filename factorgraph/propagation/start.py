@@ -18,6 +18,9 @@ from messages.multivariate_normal import num_natural, sufficient_statistics
 from searches.quasi import normal_points
 
 _MAX_STEPS = 60
+_MAX_JUMPS = 20
+_NEARLY = 1e-6  # of a log density; a jump need only land near
+_ROUNDING = 1e-12  # of a log density; curvatures below are noise
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _NUM_SCOUTS = 32
@@ -38,10 +41,12 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
     """Climb to the mode from N(mean, covariance); with ``scout`` from the best of a few points spread like it."""
     if graph.dimension == 0:
         return Start(mean, covariance, True, 0)
-    mean, covariance, is_gaussian = _gaussian_part(graph, mean, covariance)
-    if is_gaussian:
-        mean, covariance, _ = _gaussian_part(graph, mean, covariance)  # once more, without the first one's rounding
-        return Start(mean, covariance, True, 2)
+    for jump in range(_MAX_JUMPS):  # the first lands as near as rounding allows, the next from there
+        mean, covariance, settled, is_gaussian = _gaussian_part(graph, mean, covariance)
+        if is_gaussian and settled:
+            return Start(mean, covariance, True, jump + 1)
+        if not is_gaussian:
+            break
     if scout:
         mean = _best_scout(graph, mean, covariance)
     best_value, best_mean = -np.inf, mean
@@ -60,14 +65,15 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
 
 def _gaussian_part(
     graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Mean and covariance of the prior times the terms that are exactly Gaussian, and whether these are all terms.
+) -> tuple[np.ndarray, np.ndarray, bool, bool]:
+    """Mean and covariance of the prior times the terms that are Gaussian on the scale of N(mean, covariance), however
+    far away; whether that is where N(mean, covariance) was; and whether these are all terms.
 
-    However far away that is, it is found in one step. Directions of which those terms say less than N(mean,
-    covariance) stay as they are, unless there are no other terms.
+    Directions of which those terms say less than N(mean, covariance) stay as they are, unless there are no other
+    terms; then they are widened, as far as rounding lets their curvature be seen.
     """
     zero, one = np.zeros(graph.dimension), np.ones(graph.dimension)
-    sites, all_exact = [], True
+    sites, all_exact, size = [], True, 0.0
     for plate in graph.plates:
         centre, factor = marginals(zero, covariance, plate.plate.shared_index)
         site = np.zeros((plate.plate.size, num_natural(plate.plate.signature.num_shared)))
@@ -76,18 +82,20 @@ def _gaussian_part(
         else:
             points = design(centre.shape[1])
             values, _ = factor_values(plate, mean, one, centre, factor, points.z)
-            coefficients, exact = least_squares(values, values, points)
+            coefficients, exact = least_squares(values, values, points, _NEARLY)
             all_exact = all_exact and bool(np.all(exact | quarantined(values, plate)))
             site = np.where(exact[:, None], site_from_z(coefficients, centre, factor), site)
+            size += float(np.sum(np.max(np.abs(values), axis=1), where=exact))
         sites.append(site)
     posterior = posterior_of(graph, mean, one, tuple(sites))
     factor = np.linalg.cholesky(covariance)
     eigenvalues, vectors = np.linalg.eigh(factor.T @ posterior.precision @ factor)
-    all_exact = all_exact and posterior.proper
-    if not all_exact:
-        eigenvalues = np.maximum(eigenvalues, 1.0)
+    visible = min(_ROUNDING * size, _LARGEST_CHANGE**-2) if all_exact else 1.0
+    eigenvalues = np.maximum(eigenvalues, max(visible, np.finfo(float).tiny))
     spread = factor @ vectors / np.sqrt(eigenvalues)
-    return mean + spread @ (spread.T @ posterior.h), spread @ spread.T, all_exact
+    step = spread.T @ posterior.h
+    settled = float(np.linalg.norm(step)) < 0.1 and float(np.max(np.abs(np.log(eigenvalues)))) < 0.1
+    return mean + spread @ step, spread @ spread.T, settled, all_exact
 
 
 def _best_scout(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -112,9 +120,8 @@ def _quadratic(
         z = points.z.copy()
         z[0] = 0.0
         values, _ = factor_values(plate, mean, one, centre, factor, z)
-        values = floored(values)
-        total += float(np.sum(values[:, 0]))
-        sites.append(site_from_z(_fit_quadratic(values, z), centre, factor))
+        total += float(np.sum(np.where(quarantined(values, plate), 0.0, values[:, 0])))
+        sites.append(site_from_z(_fit_quadratic(floored(values), z), centre, factor))
     posterior = posterior_of(graph, mean, one, tuple(sites))
     return total, posterior.precision, posterior.h
 

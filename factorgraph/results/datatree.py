@@ -130,7 +130,7 @@ def _local(solution: Solution, axes: Sequence[PlateAxis], local_draws: Draws) ->
             for column, name in enumerate(axis.variables):
                 found[name] = (("statistic", axis.dim), table[..., column].T)
     if found:
-        labels = ["mean", "sd", *(f"{100 * q:g}%" for q in _QUANTILES)]
+        labels = ["mean", "sd", "error", *(f"{100 * q:g}%" for q in _QUANTILES)]
         found["statistic"] = (("statistic",), np.array(labels, dtype=str))
     return found
 
@@ -141,9 +141,8 @@ def _statistics(solution: Solution, plate: int, draws: np.ndarray) -> np.ndarray
     assert moments is not None
     blocks = [np.quantile(draws[i : i + _BLOCK], _QUANTILES, axis=1) for i in range(0, len(draws), _BLOCK)]
     quantiles = np.concatenate(blocks, axis=1).swapaxes(0, 1)
-    return np.concatenate(
-        [np.asarray(moments.mean)[:, None], np.asarray(moments.standard_deviation)[:, None], quantiles], axis=1
-    )
+    known = np.stack([moments.mean, moments.standard_deviation, moments.error], axis=1)
+    return np.concatenate([known, quantiles], axis=1)
 
 
 def _leave_one_out(solution: Solution, axes: Sequence[PlateAxis]) -> dict[str, tuple]:

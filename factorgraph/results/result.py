@@ -94,6 +94,11 @@ class Result:
         return float(self._solution.answer.log_evidence)
 
     @property
+    def log_evidence_error(self) -> float:
+        """Estimated standard error of `log_evidence`, nats; see `Solution.log_evidence_error`."""
+        return float("nan") if self.log_evidence_note else self._solution.log_evidence_error
+
+    @property
     def log_evidence_note(self) -> str:
         return self._solution.log_evidence_note
 
@@ -158,6 +163,11 @@ class Result:
     def ep_history(self) -> list[SweepInfo]:
         """One entry a sweep."""
         return self.ep.history
+
+    @property
+    def num_steps(self) -> int:
+        """Number of sweeps."""
+        return self.ep.num_steps
 
     @property
     def updated_ep_mean_field(self) -> Result:

@@ -49,7 +49,8 @@ def _header(solution: Solution) -> str:
     if solution.log_evidence_note:
         lines.append(f"log evidence: nan ({solution.log_evidence_note})")
     elif solution.is_corrected:
-        values = f"{solution.answer.log_evidence:.3f} corrected, {solution.ep.log_evidence:.3f} by EP"
+        error = significant(solution.log_evidence_error, np.nan if solution.log_evidence_error == 0 else 0.1)
+        values = f"{solution.answer.log_evidence:.3f} +- {error} corrected, {solution.ep.log_evidence:.3f} by EP"
         lines.append(f"log evidence (nats): {values}")
     else:
         lines.append(f"log evidence (nats): {solution.ep.log_evidence:.3f}")
@@ -108,12 +109,23 @@ def _datasets(solution: Solution, axis: PlateAxis, quarantined: Mapping[str, str
     lost = [name for name in axis.labels if name in quarantined]
     if lost:
         lines.append(f"    QUARANTINED: {_listed(lost)}")
+    if axis.variables:
+        lines.append(_private_error(solution, axis))
     density = axis.gather([solution.leave_one_out[k] for k in axis.plates])
     order = np.argsort(np.where(np.isfinite(density), density, np.inf))[:_MOST_NAMES]
     worst = [f"{axis.labels[i]} {significant(density[i], 1.0)}" for i in order if np.isfinite(density[i])]
     if worst:
         lines.append(f"    lowest log density of a dataset given all others: {', '.join(worst)}")
     return "\n".join(lines)
+
+
+def _private_error(solution: Solution, axis: PlateAxis) -> str:
+    moments = [solution.local[k] for k in axis.plates]
+    relative = [np.max(m.error / np.maximum(m.standard_deviation, 1e-300), axis=1) for m in moments if m is not None]
+    error = axis.gather(relative)
+    worst = int(np.argmax(error))
+    text = f"    standard error of the private means, in their sds: median {significant(float(np.median(error)), 0.1)}"
+    return f"{text}, largest {significant(float(error[worst]), 0.1)} ({axis.labels[worst]})"
 
 
 def _listed(texts: Sequence[str]) -> str:

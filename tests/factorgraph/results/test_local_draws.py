@@ -14,7 +14,7 @@ def test_large_plates_keep_their_draws_out_of_the_posterior(solved, monkeypatch)
         monkeypatch.setattr(module, "LARGE_PLATE", 7)
     result = Result(solved.schools.graph, solved.result._solution)
     assert list(result.posterior.data_vars) == ["parent.mean", "parent.sigma"]
-    assert result.datatree["local"]["theta"].shape == (7, 8)
+    assert result.datatree["local"]["theta"].shape == (8, 8)
     stored = solved.result._solution.local[0].draws
     np.testing.assert_array_equal(result[3].draws[:, 0], stored[3, :, 0])
     assert np.isfinite(result[3].max_log_likelihood_instance.theta)

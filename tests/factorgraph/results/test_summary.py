@@ -28,7 +28,11 @@ def test_info_prints_ep_beside_corrected(solved):
     info = solved.result.info
     assert "expectation propagation: converged" in info
     assert "EP corrected by importance sampling, k-hat" in info
-    assert f"{solved.result.log_evidence:.3f} corrected, {solved.result.ep.log_evidence:.3f} by EP" in info
+    assert (
+        f"log evidence (nats): {solved.result.log_evidence:.3f} +- {solved.result.log_evidence_error:.4f}"[:-1] in info
+    )
+    assert f" corrected, {solved.result.ep.log_evidence:.3f} by EP" in info
+    assert "standard error of the private means, in their sds: median 0" in info
     header, *rows = [line for line in info.splitlines() if "EP mean" in line or line.startswith("parent.")]
     assert [column.split() for column in (header,)] == [
         ["mean", "sd", "68", "%", "interval", "EP", "mean", "EP", "sd", "inner", "error"]
