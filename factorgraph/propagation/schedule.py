@@ -1,7 +1,9 @@
-"""Sweeps until nothing changes: full parallel steps where they settle, shorter ones where they do not.
+"""Sweeps until nothing changes: full parallel steps where they settle, other steps where they do not.
 
 The length of a step is that which would end the oscillation seen in the last two residuals (Barzilai & Borwein 1988),
-at most the one asked for; a step after which the residual is much larger is taken back and halved.
+at most the one asked for. Near the fixed point the last few steps together tell how the residual answers to the sites,
+and the step that would end it is taken (Anderson 1965; Walker & Ni 2011). A step after which the residual is much
+larger is taken back, forgotten, and halved.
 """
 
 from __future__ import annotations
@@ -9,10 +11,20 @@ from __future__ import annotations
 import numpy as np
 
 from factorgraph.propagation.state import ContractedGraph, EPState
-from factorgraph.propagation.sweep import SweepInfo, propose, residual_of, take_step
+from factorgraph.propagation.sweep import (
+    SweepInfo,
+    propose,
+    proposed_changes,
+    redirected,
+    residual_of,
+    sites_of,
+    take_step,
+)
 
 _SHORTEST = 1.0 / 64.0
 _TOLERATED_GROWTH = 2.0
+_MEMORY = 5  # earlier steps
+_NEAR = 0.3  # residual below which sweeps are nearly linear
 
 
 def run(
@@ -26,22 +38,29 @@ def run(
     history: list[SweepInfo] = []
     step, converged = damping, False
     proposals = propose(graph, state)
+    memory: list[tuple[np.ndarray, np.ndarray]] = []  # sites and the changes proposed there
     while len(history) < max(max_steps, min_steps):
-        candidate, info = take_step(graph, state, proposals, step)
+        residual, sites, changes = residual_of(proposals), sites_of(state), proposed_changes(state, proposals)
+        if memory and float(np.linalg.norm(residual)) < _NEAR:
+            directed = redirected(state, proposals, _accelerated(memory, sites, changes))
+        else:
+            directed = proposals
+        candidate, info = take_step(graph, state, directed, step)
         if info.damping == 0.0:  # no step at all was possible, and none will be
             return candidate, [*history, info], False
         converged = info.change < tolerance * info.damping
         if converged and len(history) + 1 >= min_steps:
             return candidate, [*history, info], True
-        old, further = residual_of(proposals), propose(graph, candidate)
+        further = propose(graph, candidate)
         new = residual_of(further)
-        grown = float(np.linalg.norm(new)) > _TOLERATED_GROWTH * max(float(np.linalg.norm(old)), tolerance)
+        grown = float(np.linalg.norm(new)) > _TOLERATED_GROWTH * max(float(np.linalg.norm(residual)), tolerance)
         if grown and info.damping > _SHORTEST:
-            step = 0.5 * info.damping
+            step, memory = 0.5 * info.damping, []
             continue
         history.append(info)
+        memory = [*memory, (sites, changes)][-_MEMORY:]
         state, proposals = candidate, further
-        step = min(damping, max(_SHORTEST, _settling_step(old, new, info.damping)))
+        step = min(damping, max(_SHORTEST, _settling_step(residual, new, info.damping)))
     return state, history, converged
 
 
@@ -50,3 +69,12 @@ def _settling_step(old: np.ndarray, new: np.ndarray, step: float) -> float:
     size = float(old @ old)
     remaining = float(new @ old) / size if size > 0 else 0.0
     return step / (1.0 - remaining) if remaining < 1.0 else np.inf
+
+
+def _accelerated(memory: list[tuple[np.ndarray, np.ndarray]], sites: np.ndarray, changes: np.ndarray) -> np.ndarray:
+    """``changes``, less what differences to the earlier steps explain of them, more where those steps led."""
+    moved = np.stack([sites - earlier for earlier, _ in memory], axis=1)
+    turned = np.stack([changes - earlier for _, earlier in memory], axis=1)
+    size = np.maximum(np.linalg.norm(turned, axis=0), 1e-300)
+    weights = np.linalg.lstsq(turned / size, changes, rcond=1e-6)[0] / size
+    return changes - (moved + turned) @ weights

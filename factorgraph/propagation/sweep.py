@@ -108,6 +108,29 @@ def residual_of(proposals: tuple[Proposal, ...]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *(p.change.ravel() for p in proposals)])
 
 
+def sites_of(state: EPState) -> np.ndarray:
+    """All sites in one vector."""
+    return np.concatenate([np.zeros(0), *(site.ravel() for site in state.sites)])
+
+
+def proposed_changes(state: EPState, proposals: tuple[Proposal, ...]) -> np.ndarray:
+    """What is proposed less what is there, in one vector; zero where exact, since that step is always whole."""
+    parts = (
+        np.where(p.exact[:, None], 0.0, p.site - old).ravel() for p, old in zip(proposals, state.sites, strict=True)
+    )
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def redirected(state: EPState, proposals: tuple[Proposal, ...], changes: np.ndarray) -> tuple[Proposal, ...]:
+    """The proposals with these changes in place of their own, but for exact sites."""
+    found, start = [], 0
+    for p, old in zip(proposals, state.sites, strict=True):
+        change = changes[start : start + old.size].reshape(old.shape)
+        found.append(replace(p, site=np.where(p.exact[:, None], p.site, old + change)))
+        start += old.size
+    return tuple(found)
+
+
 def take_step(
     graph: ContractedGraph, state: EPState, proposals: tuple[Proposal, ...], damping: float
 ) -> tuple[EPState, SweepInfo]:

@@ -25,18 +25,21 @@ class Line:
     def run(self, monkeypatch, **settings):
         monkeypatch.setattr(schedule, "propose", self.propose)
         monkeypatch.setattr(schedule, "residual_of", lambda change: change)
+        monkeypatch.setattr(schedule, "sites_of", lambda x: x)
+        monkeypatch.setattr(schedule, "proposed_changes", lambda x, change: change)
+        monkeypatch.setattr(schedule, "redirected", lambda x, change, new: new)
         monkeypatch.setattr(schedule, "take_step", self.take_step)
         settings = {"max_steps": 100, "min_steps": 0, "tolerance": 1e-8, "damping": 1.0, **settings}
         return schedule.run(None, np.ones(len(self.rates)), **settings)
 
 
-@pytest.mark.parametrize("rate", [0.6, 1.0, 1.7, 1.95, 2.5, 6.0])
+@pytest.mark.parametrize("rate", [0.1, 0.6, 1.0, 1.7, 1.95, 2.5, 6.0])
 def test_every_rate_settles(monkeypatch, rate):
-    """Full steps oscillate for rates above one and diverge above two."""
-    x, history, converged = Line([rate, 0.5 * rate]).run(monkeypatch)
+    """Full steps oscillate for rates above one and diverge above two; beside a slow rate all by themselves are slow."""
+    x, history, converged = Line([rate, 0.5 * rate, 0.05]).run(monkeypatch)
     assert converged
-    assert np.max(np.abs(x)) < 1e-7
-    assert len(history) < 70
+    assert np.max(np.abs(x)) < 1e-6
+    assert len(history) < 30
 
 
 def test_the_longest_step_is_the_one_asked_for(monkeypatch):
@@ -45,7 +48,7 @@ def test_the_longest_step_is_the_one_asked_for(monkeypatch):
 
 
 def test_running_out_of_steps_is_said(monkeypatch):
-    _, history, converged = Line([0.01]).run(monkeypatch, max_steps=5)
+    _, history, converged = Line([0.01, 0.02, 0.03, 0.9, 1.1, 1.5]).run(monkeypatch, max_steps=5)
     assert not converged
     assert len(history) == 5
 
