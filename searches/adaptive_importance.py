@@ -23,7 +23,7 @@ Array = Any
 
 DEFENSIVE_FRACTION = 0.25
 _SMALLEST_ESS_FRACTION = 0.15
-_BISECTIONS = 10
+_CANDIDATES, _BISECTIONS = 16, 4
 _SMALLEST_LOG_EXPONENT = -46.0
 _GOLDEN = 0.6180339887498949
 
@@ -68,7 +68,7 @@ def adapt(
         fitted, previous, _, polished, stage = state
         points, log_proposal = propose(reference, fitted, uniform, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
-        fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components)
+        fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components, previous)
         return fitted, temperature, fraction, polished + jnp.where(previous >= 1.0, 1, 0), stage + 1
 
     start = mixtures.isotropic(jnp.ones(num_components), uniform.shape[1] - 1)
@@ -92,7 +92,8 @@ def adapt_on_host(
         polished += int(temperature >= 1.0)
         points, log_proposal = propose(reference, fitted, uniform, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
-        fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components)
+        values = log_likelihood(points)
+        fitted, temperature, fraction = absorb(points, values, log_weight, num_components, temperature)
         stage += 1
     return Adaptation(fitted, temperature, fraction, stage)
 
@@ -105,7 +106,7 @@ def propose(reference: Mixture, fitted: Mixture, uniform: Array, stage: Array) -
 
 
 def absorb(
-    points: Array, log_likelihood: Array, log_weight: Array, num_components: int
+    points: Array, log_likelihood: Array, log_weight: Array, num_components: int, previous: Array
 ) -> tuple[Mixture, Array, Array]:
     """Fit a mixture to weighted points at the highest exponent of the likelihood that they support. Namespace-agnostic.
 
@@ -114,6 +115,7 @@ def absorb(
     points : (n, d)
     log_likelihood : (n,); anything not finite counts as -inf.
     log_weight : (n,) log of reference over proposal.
+    previous : the exponent at which the proposal was fitted.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def absorb(
     xp = namespace(points, log_likelihood)
     log_likelihood = xp.where(xp.isfinite(log_likelihood), log_likelihood, -xp.inf)
     log_weight = xp.where(xp.isfinite(log_weight), log_weight, -xp.inf)
-    exponent = _temperature(log_likelihood, log_weight)
+    exponent = _temperature(log_likelihood, log_weight, previous)
     weights = _normalised(_tempered(log_likelihood, log_weight, exponent))
     fraction = _ess_fraction(_normalised(log_likelihood + log_weight))
     return mixtures.fit(points, weights, num_components), exponent, fraction
@@ -134,20 +136,35 @@ def _tempered(log_likelihood: Array, log_weight: Array, exponent: Array) -> Arra
     return xp.where(possible, exponent * xp.where(possible, log_likelihood, 0.0) + log_weight, -xp.inf)
 
 
-def _temperature(log_likelihood: Array, log_weight: Array) -> Array:
-    """The largest exponent that keeps the effective sample size, by sections of its logarithm."""
+def _temperature(log_likelihood: Array, log_weight: Array, previous: Array) -> Array:
+    """The largest exponent, from ``previous`` on, that keeps the effective sample size.
+
+    That size need not fall with the exponent: between few points of the reference and many of a narrow proposal lies
+    a gap. So candidates are tried from above, and the interval above the first that will do is then halved.
+    """
     xp = namespace(log_likelihood, log_weight)
 
-    def enough(exponent: Array) -> Array:
-        return _ess_fraction(_normalised(_tempered(log_likelihood, log_weight, exponent))) >= _SMALLEST_ESS_FRACTION
+    def enough(log_exponent: Array) -> Array:
+        return _ess_fraction(_normalised(_tempered(log_likelihood, log_weight, xp.exp(log_exponent)))) >= least
 
     def bisected(bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, width = bounds[0], 0.5 * bounds[1]
-        return xp.where(enough(xp.exp(low + width)), low + width, low), width
+        return xp.where(enough(low + width), low + width, low), width
 
-    start = xp.asarray(_SMALLEST_LOG_EXPONENT), xp.asarray(-_SMALLEST_LOG_EXPONENT)
-    low, _ = mixtures.repeated(bisected, _BISECTIONS, start)
-    return xp.where(enough(xp.ones(())), 1.0, xp.exp(low))
+    least = _SMALLEST_ESS_FRACTION
+    lowest = xp.log(xp.maximum(xp.asarray(previous, dtype=float), float(np.exp(_SMALLEST_LOG_EXPONENT))))
+    spacing = -lowest / (_CANDIDATES - 1)
+
+    def tried(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        index, found = state
+        candidate = -spacing * index
+        return index + 1.0, xp.where((found < lowest) & enough(candidate), candidate, found)
+
+    nothing = (xp.zeros(()), lowest - 1.0)
+    _, found = mixtures.repeated(tried, _CANDIDATES, nothing)
+    found = xp.maximum(found, lowest)
+    low, _ = mixtures.repeated(bisected, _BISECTIONS, (found, xp.minimum(spacing, -found)))
+    return xp.where(found >= 0.0, 1.0, xp.exp(low))
 
 
 def _normalised(log_weight: Array) -> Array:

@@ -19,8 +19,9 @@ from searches.quasi import normal_points
 
 Points = Callable[[np.ndarray], np.ndarray]
 
-_WIDER = 1.5
-PROPER_SCALES = np.array([1.0, 1.5, 2.5, 5.0])  # of the reference, in units of the predictive density
+_WIDER = 1.2
+PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
+FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
 
 
@@ -80,8 +81,8 @@ class ContractedPlate(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def ess_fraction(self) -> np.ndarray:
-        """(N,) effective fraction of the points with which each dataset was explored; one where nothing was."""
+    def is_explored(self) -> np.ndarray:
+        """(N,) whether the points reached each dataset's own likelihood, and enough of them count."""
 
     def chances(self, num: int, part: int = 0) -> np.ndarray:
         """(N, num, 1 + local) uniform numbers: each dataset's own, also where two have the same content, and each

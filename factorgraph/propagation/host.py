@@ -21,7 +21,7 @@ from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, va
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
 from factorgraph.propagation.blocks import block_size, blocks_of, gathered
-from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
+from factorgraph.propagation.contracted import FEWEST_EFFECTIVE, PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
 from factorgraph.propagation.inner import Conditional, DatasetTarget, Frame, LocalPosterior, Nodes
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, proposal_of, shifted
@@ -30,7 +30,7 @@ from searches.quasi import uniform_points
 from searches.target import Target
 
 _NUM_COMPONENTS = 4
-_MAX_STAGES = 12
+_MAX_STAGES = 48
 _ADAPTATION_POINTS = 256
 _FINAL_POINTS = 1024
 _CONDITIONAL_POINTS = {True: 512, False: 32}  # where the likelihood is traced, where it is called
@@ -304,7 +304,8 @@ class HostPlate(ContractedPlate):
         return np.array(draws), mean, np.sqrt(weight @ (theta - mean) ** 2), error
 
     @property
-    def ess_fraction(self) -> np.ndarray:
+    def is_explored(self) -> np.ndarray:
         if not self.explored:
-            return np.ones(self.plate.size)
-        return np.array([float(rule.ess_fraction) for rule in self._rules])
+            return np.ones(self.plate.size, dtype=bool)
+        pairs = np.array([[float(rule.temperature), float(rule.ess_fraction)] for rule in self._rules])
+        return (pairs[:, 0] >= 1.0) & (pairs[:, 1] >= FEWEST_EFFECTIVE)

@@ -44,7 +44,7 @@ from searches.mixture import Mixture
 Array = Any
 
 _NUM_COMPONENTS = 5
-_MAX_STAGES = 16
+_MAX_STAGES = 48  # each may narrow the points by half; most datasets need four
 
 
 class Nodes(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -30,6 +30,7 @@ from factorgraph.propagation.state import ContractedGraph, EPState, marginals, q
 from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out
 from searches.importance import TRUSTED_K_HAT
 from searches.quasi import normal_points
+from searches.status import Status
 
 _PREDICTIVE_DRAWS = 128
 _PILOT = 512
@@ -276,6 +277,7 @@ def _solution(
         ep, answer = (Moments(mean=m.mean, covariance=m.covariance, log_evidence=np.nan) for m in (ep, answer))
     phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
     draws = np.stack([s.value(phi[:, i]) for i, s in enumerate(shared)], axis=1) if shared else np.zeros((len(phi), 0))
+    state = _with_unexplored(graph, state)
     contributions, variance = inner_errors(graph, state)
     if corrected and correction is not None:
         variance += max(1.0 / correction.effective_sample_size - 1.0 / len(correction.phi), 0.0)
@@ -302,6 +304,15 @@ def _solution(
         seed=settings.seed,
         seconds=time.perf_counter() - began,
     )
+
+
+def _with_unexplored(graph: ContractedGraph, state: EPState) -> EPState:
+    """Datasets whose likelihood the points never quite reached say so, whatever their sites became."""
+    status = tuple(
+        np.where(plate.is_explored | (found != Status.ok), found, Status.poor_proposal)
+        for plate, found in zip(graph.plates, state.status, strict=True)
+    )
+    return replace(state, status=status)
 
 
 def _is_proper(s: SharedVariable) -> bool:

@@ -32,12 +32,13 @@ def run(
 ) -> tuple[EPState, list[SweepInfo], bool]:
     """Sweep until no mean moves by ``tolerance`` standard deviations and no log standard deviation by as much.
 
-    ``max_steps`` and ``min_steps`` count the sweeps that were kept; ``damping`` is the longest step. Returns the last
-    state, what each sweep did, and whether it settled.
+    ``max_steps`` and ``min_steps`` count the sweeps that were kept; ``damping`` is the longest step. Returns the state
+    where it settled, or otherwise the one of smallest residual; what each sweep did; and whether it settled.
     """
     history: list[SweepInfo] = []
     step, converged = damping, False
     proposals = propose(graph, state)
+    best, smallest = state, float(np.linalg.norm(residual_of(proposals)))
     memory: list[tuple[np.ndarray, np.ndarray]] = []  # sites and the changes proposed there
     while len(history) < max(max_steps, min_steps):
         residual, sites, changes = residual_of(proposals), sites_of(state), proposed_changes(state, proposals)
@@ -57,11 +58,13 @@ def run(
         if grown and info.damping > _SHORTEST:
             step, memory = 0.5 * info.damping, []
             continue
+        if not float(np.linalg.norm(new)) > smallest:
+            best, smallest = candidate, float(np.linalg.norm(new))
         history.append(info)
         memory = [*memory, (sites, changes)][-_MEMORY:]
         state, proposals = candidate, further
         step = min(damping, max(_SHORTEST, _settling_step(residual, new, info.damping)))
-    return state, history, converged
+    return state if converged else best, history, converged
 
 
 def _settling_step(old: np.ndarray, new: np.ndarray, step: float) -> float:

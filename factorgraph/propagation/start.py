@@ -21,6 +21,7 @@ _MAX_STEPS = 60
 _MAX_JUMPS = 20
 _NEARLY = 1e-6  # of a log density; a jump need only land near
 _ROUNDING = 1e-12  # of a log density; curvatures below are noise
+_FULL_STEPS = 10
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _NUM_SCOUTS = 32
@@ -56,8 +57,8 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
             mean, covariance = best_mean, covariance / _LARGEST_CHANGE**2
             continue
         best_value, best_mean = max(value, best_value), mean
-        moved, shrunk, distance, change = _newton(mean, covariance, precision, h)
-        mean, covariance = moved, shrunk
+        fraction = min(1.0, _FULL_STEPS / (step + 1))  # full steps may cycle
+        mean, covariance, distance, change = _newton(mean, covariance, precision, h, fraction)
         if distance < 0.1 and change < 1.3:
             return Start(mean, covariance, True, step + 1)
     return Start(mean, covariance, False, _MAX_STEPS)
@@ -135,10 +136,10 @@ def _fit_quadratic(values: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _newton(
-    mean: np.ndarray, covariance: np.ndarray, precision: np.ndarray, h: np.ndarray
+    mean: np.ndarray, covariance: np.ndarray, precision: np.ndarray, h: np.ndarray, fraction: float
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """A step in the frame of the current Gaussian: new mean and covariance, length of the step, largest change of an
-    sd."""
+    """A fraction of a step in the frame of the current Gaussian: new mean and covariance; length of the whole step, and
+    its largest change of an sd."""
     factor = np.linalg.cholesky(covariance)
     eigenvalues, vectors = np.linalg.eigh(factor.T @ precision @ factor)
     raw = np.abs(eigenvalues)
@@ -147,6 +148,6 @@ def _newton(
     step = slope / np.maximum(raw, _LARGEST_CHANGE**-2)
     length = float(np.linalg.norm(step))
     step = step * min(1.0, _RADIUS / max(length, 1e-300))
-    new = factor @ (vectors / clipped) @ vectors.T @ factor.T
+    new = factor @ (vectors / clipped**fraction) @ vectors.T @ factor.T
     change = float(np.max(np.sqrt(np.maximum(clipped, 1.0 / clipped))))
-    return mean + factor @ (vectors @ step), 0.5 * (new + new.T), length, change
+    return mean + fraction * factor @ (vectors @ step), 0.5 * (new + new.T), length, change

@@ -13,7 +13,7 @@ from factorgraph.graph.density import DatasetArrays
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner
 from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
-from factorgraph.propagation.contracted import PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
+from factorgraph.propagation.contracted import FEWEST_EFFECTIVE, PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
 from factorgraph.propagation.inner import Centre, Frame, LocalPosterior
 from factorgraph.propagation.regression import num_points
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
@@ -28,6 +28,21 @@ _FEWEST_FOR_SURROGATE = {"joint": 40, "population": 200}  # datasets; fewer are 
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
+
+
+def _replaced(rule: Any, part: Any, rows: np.ndarray, chosen: np.ndarray) -> Any:
+    """A block's rule (B, ...) with the entries of ``part`` where ``rows`` (B,) are among the sorted ``chosen``."""
+    inside = np.isin(rows, chosen)
+    if not np.any(inside):
+        return rule
+    places = np.searchsorted(chosen, rows[inside])
+
+    def replaced(whole: Any, new: np.ndarray) -> Any:
+        values = np.array(whole)
+        values[inside] = new[places]
+        return jax.device_put(values)
+
+    return jax.tree.map(replaced, rule, part)
 
 
 class TracedPlate(ContractedPlate):
@@ -102,10 +117,9 @@ class TracedPlate(ContractedPlate):
         if chosen is None:
             self._rules = rules
             return
-        whole, part = gathered(self._rules, self._blocks), gathered(rules, blocks)
-        for target, source in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
-            target[chosen] = source
-        self._rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), whole) for b in self._blocks]
+        part = gathered(rules, blocks)
+        for number, block in enumerate(self._blocks):
+            self._rules[number] = _replaced(self._rules[number], part, block.rows, chosen)
 
     def _explore_population(self, blocks: list[Block], scales: Any, rounds: int) -> list[Any]:
         signature = self.plate.signature
@@ -224,7 +238,8 @@ class TracedPlate(ContractedPlate):
         return gathered(parts, self._blocks)
 
     @property
-    def ess_fraction(self) -> np.ndarray:
+    def is_explored(self) -> np.ndarray:
         if not self.explored:
-            return np.ones(self.plate.size)
-        return gathered([rule.ess_fraction for rule in self._rules], self._blocks)
+            return np.ones(self.plate.size, dtype=bool)
+        temperature, fraction = gathered([(r.temperature, r.ess_fraction) for r in self._rules], self._blocks)
+        return (temperature >= 1.0) & (fraction >= FEWEST_EFFECTIVE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -274,7 +274,14 @@ class Result:
         if correction is not None and not self.is_corrected:
             concerns.append(f"the posterior could not be corrected (k-hat {correction.k_hat:.2f}), the answer is EP's")
         if self.quarantined:
-            named = ", ".join(list(self.quarantined)[:_MOST_NAMES])
-            more = ", ..." if len(self.quarantined) > _MOST_NAMES else ""
-            concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {named}{more}")
+            concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {_named(self.quarantined)}")
+        settled = (Status.ok, Status.quarantined, Status.cavity_improper)  # the last is legitimate, and counted
+        unsure = [name for name, status in self.status.items() if status not in settled]
+        if unsure:
+            concerns.append(f"{len(unsure)} dataset(s) may be wrong, see result.status: {_named(unsure)}")
         return concerns
+
+
+def _named(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)

@@ -74,3 +74,14 @@ def test_cholesky_and_solve_are_batched_and_flag_a_non_positive_matrix(dimension
 def test_solve_triangular_takes_one_vector():
     factor = np.linalg.cholesky(np.eye(5) + 0.5)
     np.testing.assert_allclose(factor @ an.solve_triangular(factor, np.arange(5.0)), np.arange(5.0), atol=1e-13)
+
+
+@pytest.mark.parametrize("num", [1, 2, 100, 1280])
+def test_argsort_orders_as_numpy_does(num):
+    random = np.random.default_rng(num)
+    x = random.normal(size=num) * 10.0 ** random.integers(-8, 8, num)
+    x[:: max(num // 3, 1)] = 0.0
+    with jax.enable_x64(True):
+        found = np.asarray(jax.jit(an.argsort)(x))
+    np.testing.assert_array_equal(found, np.argsort(x, kind="stable"))
+    np.testing.assert_array_equal(an.argsort(x), found)

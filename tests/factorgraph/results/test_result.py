@@ -143,3 +143,13 @@ def test_quarantined_datasets_are_named_with_the_reason(solved):
     assert result.quarantined == {"C": "its log likelihood is finite at none of the points tried"}
     assert result["C"].status == Status.quarantined
     assert "QUARANTINED: C\n" in result.info
+
+
+def test_datasets_that_were_not_explored_are_named(solved):
+    found = solved.result._solution
+    status = found.state.status[0].copy()
+    status[[1, 4]] = Status.poor_proposal, Status.cavity_improper
+    unsure = replace(found.state, status=(status, *found.state.status[1:]))
+    with pytest.warns(UserWarning, match=r"1 dataset\(s\) may be wrong, see result.status: B\. See"):
+        result = Result.from_solution(solved.schools.graph, replace(found, state=unsure))
+    assert result.status["B"] == Status.poor_proposal
