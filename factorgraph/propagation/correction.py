@@ -8,7 +8,7 @@ draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import logsumexp
@@ -72,6 +72,8 @@ def correct(graph: ContractedGraph, state: EPState, *, num_draws: int, seed: int
         candidate = _weigh(graph, mean, factor, phi, log_proposal, index)
         if candidate.effective_sample_size > correction.effective_sample_size:
             correction = candidate
+        else:
+            correction = replace(correction, num_rounds=index)
     return correction
 
 
@@ -93,7 +95,9 @@ def _weigh(
     target, factors, errors = evaluate(graph, phi)
     raw = np.where(np.isfinite(target), target, -np.inf) - log_proposal
     smoothed, k_hat = pareto_smooth(raw)
-    log_weight = smoothed if k_hat > 0.5 else raw
+    if len(np.unique(phi, axis=0)) < len(phi):  # the proposal is narrower than rounding: equal weights mean nothing
+        k_hat = np.inf
+    log_weight = smoothed if 0.5 < k_hat < np.inf else raw
     gaussian = student_log_density(phi, mean, factor, df=np.inf) - log_proposal
     total, total_gaussian, num = logsumexp(log_weight), logsumexp(gaussian), len(phi)
     log_weight, gaussian = log_weight - total, gaussian - total_gaussian
@@ -122,8 +126,12 @@ def _regression(target: np.ndarray, gaussian: np.ndarray) -> float:
 def _next_draws(
     correction: Correction, mean: np.ndarray, factor: np.ndarray, num_draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of a mixture fitted to the weighted draws, part of them still from the t around EP."""
+    """Draws of a mixture fitted to the weighted draws, part of them still from the t around EP; where a few draws have
+    all the weight there is nothing to fit, and the t is widened."""
     dimension = correction.phi.shape[1]
+    if not correction.effective_sample_size > dimension + 2.0:
+        wider = factor * 2.0**correction.num_rounds
+        return student_draws(mean, wider, num_draws=num_draws, seed=seed, df=_DEGREES_OF_FREEDOM)
     standard = np.linalg.solve(factor, (correction.phi - mean).T).T
     fitted = mixtures.fit(standard, correction.weights, 4, num_steps=20)
     proposal = mixtures.widened(fitted, scales=(1.1, 2.0, 4.0), weights=(0.7, 0.2, 0.1))

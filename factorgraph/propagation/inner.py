@@ -641,22 +641,27 @@ def third_differences(
     signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array, count: Array
 ) -> Array:
     """Largest third difference of log L p(z | phi) along lines in z, relative to its size; (B,). Zero where Gaussian
-    in z.
+    in z, inf where finite at some points only, nan where at none.
 
     Parameters
     ----------
-    phi : (lines, shared); start, step : (lines, local)
+    phi : (B, lines, shared)
+    start, step : (lines, local)
     """
 
-    def dataset(arrays: DatasetArrays) -> Array:
-        def line(phi: Array, start: Array, step: Array) -> Array:
+    def dataset(pack: tuple[DatasetArrays, Array]) -> Array:
+        arrays, phi = pack
+
+        def line(phi: Array, start: Array, step: Array) -> tuple[Array, Array]:
             values = jax.vmap(lambda k: log_joint(signature, phi, start + k * step, arrays))(jnp.arange(5.0))
             third = values[:-3] - 3.0 * values[1:-2] + 3.0 * values[2:-1] - values[3:]
-            return jnp.max(jnp.abs(third)) / (1.0 + jnp.max(jnp.abs(values)))
+            return jnp.max(jnp.abs(third)) / (1.0 + jnp.max(jnp.abs(values))), jnp.isfinite(values)
 
-        return jnp.max(jax.vmap(line)(phi, start, step))
+        found, finite = jax.vmap(line)(phi, start, step)
+        partial = jnp.where(jnp.any(finite), jnp.inf, jnp.nan)
+        return jnp.where(jnp.all(finite), jnp.max(found), partial)
 
-    return over_datasets(dataset, arrays, count)
+    return over_datasets(dataset, (arrays, phi), count)
 
 
 @functools.partial(jax.jit, static_argnames=("signature", "likelihood_only"))

@@ -110,8 +110,6 @@ def prepare(
             plate.set_reference(phi)
         plate.explore(middle, factor, proper=proper)
     start = find_start(graph, middle, spread, scout=True)
-    if all(p.plate.size == full.size and not p.explored for p, full in zip(pilot, plates, strict=True)):
-        return graph, start
     graph = ContractedGraph(
         tuple(
             plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane, optimiser)
@@ -120,6 +118,8 @@ def prepare(
         whitened,
     )
     explore_around(graph, start)
+    if all(old is new and not new.explored for old, new in zip(pilot, graph.plates, strict=True)):
+        return graph, start
     start = find_start(graph, start.mean, start.covariance, scout=False)
     factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     for plate in graph.plates:

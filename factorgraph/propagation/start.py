@@ -17,11 +17,11 @@ from factorgraph.propagation.state import ContractedGraph, marginals, posterior_
 from messages.multivariate_normal import num_natural, sufficient_statistics
 from searches.quasi import normal_points
 
-_MAX_STEPS = 60
+_MAX_STEPS = 120
 _MAX_JUMPS = 20
 _NEARLY = 1e-6  # of a log density; a jump need only land near
 _ROUNDING = 1e-12  # of a log density; curvatures below are noise
-_FULL_STEPS = 10
+_FULL_STEPS = 40
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _NUM_SCOUTS = 32

@@ -20,6 +20,7 @@ from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surr
 from searches.quasi import normal_points, uniform_points
 
 _GAUSSIAN_TOLERANCE = 1e-10
+_LINES, _LINE_SCALES = 16, (0.5, 1.0, 2.0, 4.0)
 _ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
 _CONDITIONAL_POINTS = 128  # of ``joint`` while the mode is sought
@@ -75,24 +76,26 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         if signature.num_local == 0:
             return "direct"
-        if self._is_gaussian():
+        if self._is_gaussian(normal_points(_LINES, len(self.shared), seed=1)):
             return "analytic"
         return "joint" if signature.reads_shared else "population"
 
-    def _is_gaussian(self) -> bool:
-        """Whether log L p(z | phi) is quadratic in z for every dataset, along random lines."""
-        signature, lines = self.plate.signature, 4
-        points = normal_points(3 * lines, max(signature.num_shared, signature.num_local), seed=1)
-        phi = jax.device_put(points[:lines, : signature.num_shared])
-        start = jax.device_put(points[lines : 2 * lines, : signature.num_local])
-        step = jax.device_put(0.5 * points[2 * lines :, : signature.num_local])
+    def _is_gaussian(self, phi: np.ndarray) -> bool:
+        """Whether log L p(z | phi) is quadratic in z for every dataset, along random lines of several lengths about
+        the origin of its coordinates; ``phi`` (lines, D)."""
+        local, points = self.plate.signature.num_local, self.points_of(phi)
+        scale = np.resize(_LINE_SCALES, _LINES)[:, None]
+        ends = scale * normal_points(2 * _LINES, local, seed=1).reshape(2, _LINES, local)
+        start, step = jax.device_put(ends[0]), jax.device_put(0.5 * ends[1])
         worst = [
-            inner.third_differences(signature, arrays, phi, start, step, block.num)
+            inner.third_differences(
+                self.plate.signature, arrays, jax.device_put(points(block.rows)), start, step, block.num
+            )
             for arrays, block in zip(self._arrays, self._blocks, strict=True)
         ]
         found = gathered(worst, self._blocks)
-        sound = np.isfinite(found)  # a dataset whose likelihood is not finite has no say: it will be quarantined
-        return bool(np.any(sound)) and bool(np.all(found[sound] < _GAUSSIAN_TOLERANCE))
+        found = found[~np.isnan(found)]  # a dataset whose likelihood is finite nowhere has no say: it is quarantined
+        return bool(len(found)) and bool(np.all(found < _GAUSSIAN_TOLERANCE))
 
     # --- exploration ---
 
@@ -100,6 +103,9 @@ class TracedPlate(ContractedPlate):
         changed = super().set_reference(phi)
         if changed:
             self._upload()
+        if self.method == "analytic" and not self._is_gaussian(phi[:_LINES]):  # only from afar
+            self.method = "joint" if self.plate.signature.reads_shared else "population"
+            return True
         return changed
 
     def explore(

@@ -25,6 +25,7 @@ from factorgraph.results.plate_axis import PlateAxis, plate_axes
 from factorgraph.results.summary import summary_of
 from searches.status import Status
 
+_LARGEST_INNER_ERROR = 0.2  # posterior sds
 _MOST_NAMES = 5
 
 
@@ -273,6 +274,14 @@ class Result:
         correction = self._solution.correction
         if correction is not None and not self.is_corrected:
             concerns.append(f"the posterior could not be corrected (k-hat {correction.k_hat:.2f}), the answer is EP's")
+        uncertain = [i for i, error in enumerate(self._solution.inner_error) if error > _LARGEST_INNER_ERROR]
+        if uncertain:
+            largest = max(self._solution.inner_error[i] for i in uncertain)
+            named = _named(self.names[self.variables[i]] for i in uncertain)
+            concerns.append(
+                f"the integrals over private variables leave means uncertain by up to {largest:.2g} posterior sds "
+                f"({named}), and the other diagnostics do not see that"
+            )
         if self.quarantined:
             concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {_named(self.quarantined)}")
         settled = (Status.ok, Status.quarantined, Status.cavity_improper)  # the last is legitimate, and counted
