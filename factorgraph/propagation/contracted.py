@@ -14,12 +14,14 @@ import numpy as np
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.density import parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.model.family import Family, Flat
 from factorgraph.propagation.inner import LocalPosterior
 from searches.quasi import normal_points
 
 Points = Callable[[np.ndarray], np.ndarray]
 
 _WIDER = 1.2
+_FEW_DATASETS = 200
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
 FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
@@ -52,6 +54,11 @@ class ContractedPlate(abc.ABC):
     def explored(self) -> bool:
         """Whether the method needs its datasets explored before log f can be evaluated."""
         return self.method in ("population", "joint")
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether log f at a few hundred points takes no time worth mentioning."""
+        return self.plate.size <= _FEW_DATASETS and self.method != "joint"
 
     @abc.abstractmethod
     def explore(
@@ -110,7 +117,9 @@ class ContractedPlate(abc.ABC):
         Whether anything changed: a reference that still covers the predictive density without being much wider is kept.
         """
         signature = self.plate.signature
-        drawn = [slot for slot, _ in signature.draws if not signature.roles[slot].shared]
+        drawn = [
+            slot for slot, family in signature.draws if not signature.roles[slot].shared and not _is_improper(family)
+        ]
         values = self._predictive(phi) if drawn else {}
         parameters = self.local_parameters.copy()
         for slot in drawn:
@@ -134,14 +143,19 @@ class ContractedPlate(abc.ABC):
         normal = normal_points(len(phi), max(signature.num_local, 1), seed=2)
         normal = np.random.default_rng(2).permutation(normal)  # two Sobol sequences must not be paired point by point
         table = np.stack([s.value(phi[:, i]) for i, s in enumerate(self.shared)]) if len(self.shared) else None
-        drawn = {slot: k for k, (slot, _) in enumerate(signature.draws) if not signature.roles[slot].shared}
+        drawn = {
+            slot: k
+            for k, (slot, family) in enumerate(signature.draws)
+            if not signature.roles[slot].shared and not _is_improper(family)
+        }
+        improper = {slot for slot, family in signature.draws if _is_improper(family)}
         values: dict[int, np.ndarray] = {}
         for slot, role in enumerate(signature.roles):
             if role.shared:
                 values[slot] = table[index[:, role.position]]  # type: ignore[index]
             elif slot in drawn:
                 values[slot] = np.zeros((self.plate.size, len(phi)))
-            elif role.position in signature.interface:
+            elif role.position in signature.interface or slot in improper:
                 values[slot] = role.value(normal[:, role.position], self.local_parameters[:, None, role.position])
             else:
                 values[slot] = np.zeros(())  # no parent asks for it
@@ -155,6 +169,11 @@ class ContractedPlate(abc.ABC):
                 )
                 values[slot] = np.broadcast_to(drawn_values, (self.plate.size, len(phi)))
         return values
+
+
+def _is_improper(family: Family) -> bool:
+    """Whether there is nothing to draw from: a flat density without two limits."""
+    return isinstance(family, Flat) and not (family.has_lower and family.has_upper)
 
 
 def _quantiles(t: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,8 @@ class Correction:
         (M,) of the target, normalised.
     log_gaussian_weight
         (M,) of EP's Gaussian on the same draws, normalised.
+    num_modes
+        How many modes were proposed from.
     log_factors, inner_errors
         Per plate (N, M).
     """
@@ -47,6 +50,7 @@ class Correction:
     k_hat: float
     effective_sample_size: float
     num_rounds: int
+    num_modes: int
     log_factors: list[np.ndarray]
     inner_errors: list[np.ndarray]
 
@@ -59,22 +63,47 @@ class Correction:
         return np.exp(self.log_weight)
 
 
-def correct(graph: ContractedGraph, state: EPState, *, num_draws: int, seed: int) -> Correction:
-    """Importance-sample the contracted posterior around EP's, adapting the proposal while k-hat is bad."""
+def correct(
+    graph: ContractedGraph,
+    state: EPState,
+    others: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    num_draws: int,
+    seed: int,
+) -> Correction:
+    """Importance-sample the contracted posterior around EP's, and around ``others`` (mean (D,), factor (D, D)),
+    adapting the proposal while k-hat is bad."""
     mean, covariance = state.phi_moments()
     factor = np.linalg.cholesky(covariance)
-    phi, log_proposal = student_draws(mean, factor, num_draws=num_draws, seed=seed, df=_DEGREES_OF_FREEDOM)
-    correction = _weigh(graph, mean, factor, phi, log_proposal, 1)
+    phi, log_proposal = _first_draws([(mean, factor), *others], num_draws, seed)
+    correction = replace(_weigh(graph, mean, factor, phi, log_proposal, 1), num_modes=1 + len(others))
     for index in range(2, _MAX_ROUNDS + 1):
         if correction.k_hat < 0.5:
             break
         phi, log_proposal = _next_draws(correction, mean, factor, num_draws, seed + index)
-        candidate = _weigh(graph, mean, factor, phi, log_proposal, index)
+        candidate = replace(_weigh(graph, mean, factor, phi, log_proposal, index), num_modes=correction.num_modes)
         if candidate.effective_sample_size > correction.effective_sample_size:
             correction = candidate
         else:
             correction = replace(correction, num_rounds=index)
     return correction
+
+
+def _first_draws(
+    modes: Sequence[tuple[np.ndarray, np.ndarray]], num_draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws (M, D) of an equal mixture of t-distributions about the modes, and its log density (M,)."""
+    sizes = [len(part) for part in np.array_split(np.arange(num_draws), len(modes))]
+    parts = [
+        student_draws(mean, factor, num_draws=size, seed=seed + 1000 * k, df=_DEGREES_OF_FREEDOM)[0]
+        for k, ((mean, factor), size) in enumerate(zip(modes, sizes, strict=True))
+    ]
+    phi = np.concatenate(parts)
+    densities = [
+        np.log(size / num_draws) + student_log_density(phi, mean, factor, df=_DEGREES_OF_FREEDOM)
+        for (mean, factor), size in zip(modes, sizes, strict=True)
+    ]
+    return phi, logsumexp(densities, axis=0)
 
 
 def evaluate(graph: ContractedGraph, phi: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
@@ -112,6 +141,7 @@ def _weigh(
         float(k_hat),
         float(np.exp(-logsumexp(2.0 * log_weight))),
         rounds,
+        1,
         factors,
         errors,
     )

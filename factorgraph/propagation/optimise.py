@@ -79,7 +79,7 @@ def solve(
         graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
         state, history, converged = _run(graph, initial_state(graph, start), settings)
         graph, state, history, converged = _refined(graph, state, history, converged, settings)
-        correction = _correction(graph, state, settings)
+        correction = _correction(graph, state, start, settings)
         return _solution(terms, shared, graph, state, history, converged, correction, settings, began)
 
 
@@ -117,10 +117,14 @@ def prepare(
         ),
         whitened,
     )
+    methods = [plate.method for plate in graph.plates]
     explore_around(graph, start)
+    if methods != [plate.method for plate in graph.plates]:  # what had looked Gaussian from afar
+        start = find_start(graph, middle, spread, scout=True)
+        explore_around(graph, start)
     if all(old is new and not new.explored for old, new in zip(pilot, graph.plates, strict=True)):
         return graph, start
-    start = find_start(graph, start.mean, start.covariance, scout=False)
+    start = replace(find_start(graph, start.mean, start.covariance, scout=False), others=start.others)
     factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     for plate in graph.plates:
         plate.sharpen(start.mean, factor)
@@ -131,6 +135,10 @@ def explore_around(graph: ContractedGraph, start: Start) -> None:
     """Explore every dataset with the shared variables where ``start`` has them."""
     factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     phi = start.mean + normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4) @ factor.T
+    for number, other in enumerate(start.others, start=1):
+        rows = slice(number, None, len(start.others) + 1)
+        z = normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4)[rows]
+        phi[rows] = other.mean + z @ np.linalg.cholesky(other.covariance).T
     for plate in graph.plates:
         changed = plate.set_reference(phi)
         if changed or plate.method == "joint":
@@ -244,14 +252,15 @@ def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarra
 # --- correct and report ---
 
 
-def _correction(graph: ContractedGraph, state: EPState, settings: Settings) -> Correction | None:
-    if not settings.correct or graph.dimension == 0 or state.all_exact:
+def _correction(graph: ContractedGraph, state: EPState, start: Start, settings: Settings) -> Correction | None:
+    if not settings.correct or graph.dimension == 0 or (state.all_exact and not start.others):
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 128
     if any(plate.method == "joint" for plate in graph.plates):  # every draw costs likelihood calls
         num = min(num, 512 if size <= 50 else 256 if size <= 200 else 128)
-    return correct(graph, state, num_draws=num, seed=settings.seed)
+    others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
+    return correct(graph, state, others, num_draws=num, seed=settings.seed)
 
 
 def _solution(
@@ -293,7 +302,7 @@ def _solution(
         answer=answer,
         correction=correction,
         is_corrected=corrected,
-        is_exact=state.all_exact,
+        is_exact=state.all_exact and (correction is None or correction.num_modes == 1),
         phi=phi,
         draws=draws,
         local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),

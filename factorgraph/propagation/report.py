@@ -67,7 +67,8 @@ def posterior_draws(state: EPState, correction: Correction | None, *, seed: int)
     if correction is None:
         return gaussian_points(state, _NUM_DRAWS, seed=8)
     num = len(correction.phi)
-    if num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE * num:
+    enough = num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE * num
+    if enough or correction.num_modes > 1:
         positions = (np.arange(_NUM_DRAWS) + np.random.default_rng(seed).random()) / _NUM_DRAWS
         chosen = np.searchsorted(np.cumsum(correction.weights), positions * np.sum(correction.weights))
         order = np.random.default_rng(seed + 1).permutation(_NUM_DRAWS)

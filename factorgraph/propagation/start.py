@@ -8,7 +8,7 @@ of the posterior. The same regression gives the sites.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,10 @@ _MAX_JUMPS = 20
 _NEARLY = 1e-6  # of a log density; a jump need only land near
 _ROUNDING = 1e-12  # of a log density; curvatures below are noise
 _FULL_STEPS = 40
+_MORE_CLIMBS = 6
+_MOST_DIMENSIONS = 8  # shared variables of a graph whose other modes are looked for
+_APART = 3.0  # standard deviations between modes
+_NEGLIGIBLE = 10.0  # nats
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _NUM_SCOUTS = 32
@@ -30,16 +34,23 @@ _TOLERATED_LOSS = 1.0  # nats: the regressed Gaussian is centred near the mean, 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Start:
-    """A Gaussian near the posterior, in coordinates phi; ``converged`` is False if the steps ran out."""
+    """A Gaussian near the posterior, in coordinates phi; ``converged`` is False if the steps ran out.
+
+    ``log_mass`` is the log of the integral of the posterior about this mode, up to a constant, by Laplace's method;
+    ``others`` are further modes that may matter.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
     converged: bool
     num_steps: int
+    log_mass: float = np.nan
+    others: tuple[Start, ...] = ()
 
 
 def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray, *, scout: bool) -> Start:
-    """Climb to the mode from N(mean, covariance); with ``scout`` from the best of a few points spread like it."""
+    """Climb to the mode from N(mean, covariance); with ``scout`` from the best of a few points spread like it, and
+    then from others, where that is cheap."""
     if graph.dimension == 0:
         return Start(mean, covariance, True, 0)
     for jump in range(_MAX_JUMPS):  # the first lands as near as rounding allows, the next from there
@@ -48,8 +59,18 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
             return Start(mean, covariance, True, jump + 1)
         if not is_gaussian:
             break
-    if scout:
-        mean = _best_scout(graph, mean, covariance)
+    if not scout:
+        return _climb(graph, mean, covariance)
+    z, order = _scouts(graph, mean, covariance)
+    factor = np.linalg.cholesky(covariance)
+    first = _climb(graph, mean + factor @ z[order[0]], covariance)
+    if graph.dimension > _MOST_DIMENSIONS or not all(plate.is_cheap for plate in graph.plates):
+        return first
+    more = [_climb(graph, mean + factor @ z[i], covariance) for i in _far_apart(z, order)]
+    return _with_others([first, *more])
+
+
+def _climb(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> Start:
     best_value, best_mean = -np.inf, mean
     for step in range(_MAX_STEPS):
         value, precision, h = _quadratic(graph, mean, covariance)
@@ -60,8 +81,33 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
         fraction = min(1.0, _FULL_STEPS / (step + 1))  # full steps may cycle
         mean, covariance, distance, change = _newton(mean, covariance, precision, h, fraction)
         if distance < 0.1 and change < 1.3:
-            return Start(mean, covariance, True, step + 1)
+            return Start(mean, covariance, True, step + 1, best_value + 0.5 * float(np.linalg.slogdet(covariance)[1]))
     return Start(mean, covariance, False, _MAX_STEPS)
+
+
+def _far_apart(z: np.ndarray, order: np.ndarray) -> list[int]:
+    """A few of the better half of the points ``z`` (n, d), each far from the best and from those before."""
+    better, chosen = list(order[: max(len(order) // 2, 1)]), [int(order[0])]
+    for _ in range(min(_MORE_CLIMBS, len(better) - 1)):
+        nearest = [min(float(np.linalg.norm(z[i] - z[j])) for j in chosen) for i in better]
+        chosen.append(int(better[int(np.argmax(nearest))]))
+    return chosen[1:]
+
+
+def _with_others(found: list[Start]) -> Start:
+    """The heaviest mode, with those that are well apart from it and not negligible beside it."""
+    settled = sorted((start for start in found if start.converged), key=lambda start: -start.log_mass)
+    kept: list[Start] = []
+    for start in settled:
+        apart = all(_distance(start, other) > _APART for other in kept)
+        if apart and start.log_mass > settled[0].log_mass - _NEGLIGIBLE:
+            kept.append(start)
+    return replace(kept[0], others=tuple(kept[1:])) if kept else found[0]
+
+
+def _distance(first: Start, second: Start) -> float:
+    difference = first.mean - second.mean
+    return float(np.sqrt(difference @ np.linalg.solve(first.covariance + second.covariance, difference)))
 
 
 def _gaussian_part(
@@ -99,12 +145,14 @@ def _gaussian_part(
     return mean + spread @ step, spread @ spread.T, settled, all_exact
 
 
-def _best_scout(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+def _scouts(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised points (n, d) spread like N(0, I), and their order, the best first."""
     z = normal_points(_NUM_SCOUTS, graph.dimension, seed=3)
     z[0] = 0.0
-    phi = mean + z @ np.linalg.cholesky(covariance).T
-    value, _, _ = graph.log_density(phi)
-    return phi[int(np.argmax(np.where(np.isfinite(value), value, -np.inf)))]
+    value, _, _ = graph.log_density(mean + z @ np.linalg.cholesky(covariance).T)
+    finite = np.isfinite(value)
+    order = np.argsort(np.where(finite, -value, np.inf), kind="stable")
+    return z, order[: max(int(np.sum(finite)), 1)]
 
 
 def _quadratic(

@@ -26,6 +26,7 @@ _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
 _CONDITIONAL_POINTS = 128  # of ``joint`` while the mode is sought
 _SHARP_POINTS = {1: 512, 2: 2048}  # of ``joint`` thereafter; 4,096 beyond
 _FEWEST_FOR_SURROGATE = {"joint": 40, "population": 200}  # datasets; fewer are integrated anew at every point
+_FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
@@ -190,6 +191,10 @@ class TracedPlate(ContractedPlate):
             self._surrogate = surrogate
 
     # --- evaluation ---
+
+    @property
+    def is_cheap(self) -> bool:
+        return super().is_cheap or (self.method == "joint" and self.plate.size <= _FEW_JOINT_DATASETS)
 
     def _uniform(self) -> Any:
         """Standardised points of the ``joint`` method; consecutive halves are its two half-samples."""
