@@ -36,8 +36,8 @@ _PREDICTIVE_DRAWS = 128
 _PILOT = 512
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
-_TOLERATED_LOCAL_ERROR = 0.08  # of a private mean, in its own standard deviation
-_LOCAL_ROUNDS = 8
+_TOLERATED_LOCAL_ERROR = 0.1  # of a private mean, in its own standard deviation
+_LOCAL_ROUNDS = 4
 _MAX_REFINEMENTS = 2
 
 
@@ -118,21 +118,21 @@ def prepare(
         whitened,
     )
     methods = [plate.method for plate in graph.plates]
-    explore_around(graph, start)
+    moved = explore_around(graph, start)
     if methods != [plate.method for plate in graph.plates]:  # what had looked Gaussian from afar
         start = find_start(graph, middle, spread, scout=True)
-        explore_around(graph, start)
-    if all(old is new and not new.explored for old, new in zip(pilot, graph.plates, strict=True)):
-        return graph, start
-    start = replace(find_start(graph, start.mean, start.covariance, scout=False), others=start.others)
+        moved = explore_around(graph, start)
+    if moved or any(old is not new for old, new in zip(pilot, graph.plates, strict=True)):
+        start = replace(find_start(graph, start.mean, start.covariance, scout=False), others=start.others)
     factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     for plate in graph.plates:
         plate.sharpen(start.mean, factor)
     return graph, start
 
 
-def explore_around(graph: ContractedGraph, start: Start) -> None:
-    """Explore every dataset with the shared variables where ``start`` has them."""
+def explore_around(graph: ContractedGraph, start: Start) -> bool:
+    """Explore the datasets with the shared variables where ``start`` has them; whether any had to be."""
+    moved = False
     factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     phi = start.mean + normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4) @ factor.T
     for number, other in enumerate(start.others, start=1):
@@ -141,8 +141,10 @@ def explore_around(graph: ContractedGraph, start: Start) -> None:
         phi[rows] = other.mean + z @ np.linalg.cholesky(other.covariance).T
     for plate in graph.plates:
         changed = plate.set_reference(phi)
-        if changed or plate.method == "joint":
+        if plate.explored and (changed or plate.method == "joint"):
             plate.explore(start.mean, factor, proper=True)
+            moved = True
+    return moved
 
 
 def _prior_draws(shared: Sequence[SharedVariable]) -> tuple[np.ndarray, bool]:
