@@ -243,25 +243,30 @@ class HostPlate(ContractedPlate):
             empty = np.zeros((points.shape[1], 0))
             values = np.stack([self._log_joint(row, points[row], empty) for row in range(self.plate.size)])
             return values, np.zeros_like(values)
-        pairs = np.array([[self._integral(row, point) for point in points[row]] for row in range(self.plate.size)])
-        return pairs[..., 0], pairs[..., 1]
+        pairs = [self._integrals(row, points[row]) for row in range(self.plate.size)]
+        return np.stack([value for value, _ in pairs]), np.stack([error for _, error in pairs])
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
         return jax.tree.map(lambda array: jax.device_put(array[rows]), arrays)
 
     def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        num = _CONDITIONAL_POINTS[self._is_traced]
-        uniform = uniform_points(num, 1 + self.plate.signature.num_local, self.seed + 2)
-        z, log_proposal = inner.conditional_points(uniform, self._rules[row], phi)
-        return z, self._log_joint(row, np.broadcast_to(phi, (len(z), len(phi))), z) - log_proposal
+        """Points z (M, n, local) of the proposals at ``phi`` (M, shared), and their log weights (M, n)."""
+        num, local = _CONDITIONAL_POINTS[self._is_traced], self.plate.signature.num_local
+        uniform = uniform_points(num, 1 + local, self.seed + 2)
+        pairs = [inner.conditional_points(uniform, self._rules[row], point) for point in phi]
+        z, log_proposal = (np.stack(parts) for parts in zip(*pairs, strict=True))
+        values = self._log_joint(row, np.repeat(phi, num, axis=0), z.reshape(-1, local))
+        return z, values.reshape(len(phi), num) - log_proposal
 
-    def _integral(self, row: int, phi: np.ndarray) -> tuple[float, float]:
+    def _integrals(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log f of one dataset at ``phi`` (M, shared), and its error, both (M,)."""
         _, log_weight = self._conditional(row, phi)
-        half = len(log_weight) // 2
+        half = log_weight.shape[1] // 2
         with np.errstate(invalid="ignore"):
-            error = 0.5 * (logsumexp(log_weight[:half]) - logsumexp(log_weight[half:]))
-        return float(logsumexp(log_weight) - np.log(len(log_weight))), float(error) if np.isfinite(error) else 0.0
+            error = 0.5 * (logsumexp(log_weight[:, :half], axis=1) - logsumexp(log_weight[:, half:], axis=1))
+        value = logsumexp(log_weight, axis=1) - np.log(log_weight.shape[1])
+        return value, np.where(np.isfinite(error), error, 0.0)
 
     def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
         points = self.points_of(phi)(np.arange(self.plate.size))
@@ -287,8 +292,7 @@ class HostPlate(ContractedPlate):
         arrays = self._arrays_of(row)
         roles = [role for role in self.plate.signature.roles if not role.shared]
         every, weights, draws, differences = [], [], [], []
-        for point, lot in zip(phi, chance, strict=True):
-            z, log_weight = self._conditional(row, point)
+        for z, log_weight, lot in zip(*self._conditional(row, phi), chance, strict=True):
             weight = np.exp(log_weight - logsumexp(log_weight))
             theta = np.stack([role.value(z[:, role.position], arrays.local[role.position]) for role in roles], axis=1)
             every.append(theta)
