@@ -9,6 +9,7 @@ stay bounded (Hesterberg 1995). One dataset is written here; ``jax.vmap`` makes 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 from messages.array_namespace import namespace
 from searches import mixture as mixtures
 from searches.mixture import Mixture
+from searches.quasi import uniform_points
 
 Array = Any
 
@@ -26,6 +28,25 @@ _SMALLEST_ESS_FRACTION = 0.15
 _CANDIDATES, _BISECTIONS = 16, 4
 _SMALLEST_LOG_EXPONENT = -46.0
 _GOLDEN = 0.6180339887498949
+
+
+class PointTable(NamedTuple):
+    """Quasi-random numbers of every stage: ``chance`` (stages, n), uniform, and ``normal`` (stages, n, d)."""
+
+    chance: Array
+    normal: Array
+
+    @property
+    def num_stages(self) -> int:
+        return self.chance.shape[0]
+
+
+@lru_cache(maxsize=32)
+def point_table(num_points: int, dimension: int, num_stages: int, seed: int) -> PointTable:
+    """One Sobol sequence, moved on from stage to stage."""
+    uniform = uniform_points(num_points, 1 + dimension, seed)
+    moved = shifted(uniform[None], _GOLDEN * np.arange(num_stages)[:, None, None])
+    return PointTable(moved[..., 0], mixtures.normal_from_uniform(moved[..., 1:]))
 
 
 class Adaptation(NamedTuple):
@@ -46,10 +67,10 @@ def proposal_of(reference: Mixture, fitted: Mixture) -> Mixture:
 def adapt(
     log_likelihood: Callable[[Array], Array],
     reference: Mixture,
-    uniform: Array,
+    table: PointTable,
+    shift: Array,
     *,
     num_components: int,
-    max_stages: int,
 ) -> Adaptation:
     """Fit a mixture to ``exp(log_likelihood)`` times the reference density; traced.
 
@@ -57,21 +78,22 @@ def adapt(
     ----------
     log_likelihood : (n, d) -> (n,), relative to ``reference``.
     reference : the prior, as a mixture.
-    uniform : (n, 1 + d) quasi-random numbers, shifted anew at each stage.
+    table : the points of each stage, as many stages as may be; the same for all datasets.
+    shift : uniform number of this dataset; moves what picks the component.
     """
 
     def cond(state: tuple) -> Array:
         _, temperature, _, polished, stage = state
-        return (stage < max_stages) & ((temperature < 1.0) | (polished < 1))
+        return (stage < table.num_stages) & ((temperature < 1.0) | (polished < 1))
 
     def body(state: tuple) -> tuple:
         fitted, previous, _, polished, stage = state
-        points, log_proposal = propose(reference, fitted, uniform, stage)
+        points, log_proposal = propose(reference, fitted, table, shift, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
         fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components, previous)
         return fitted, temperature, fraction, polished + jnp.where(previous >= 1.0, 1, 0), stage + 1
 
-    start = mixtures.isotropic(jnp.ones(num_components), uniform.shape[1] - 1)
+    start = mixtures.isotropic(jnp.ones(num_components), table.normal.shape[-1])
     state = (start, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), int), jnp.zeros((), int))
     fitted, temperature, fraction, _, stage = jax.lax.while_loop(cond, body, state)
     return Adaptation(fitted, temperature, fraction, stage)
@@ -80,17 +102,17 @@ def adapt(
 def adapt_on_host(
     log_likelihood: Callable[[np.ndarray], np.ndarray],
     reference: Mixture,
-    uniform: np.ndarray,
+    table: PointTable,
+    shift: float,
     *,
     num_components: int,
-    max_stages: int,
 ) -> Adaptation:
     """`adapt` for a likelihood that JAX cannot trace: the same stages, in NumPy."""
-    fitted = mixtures.isotropic(np.ones(num_components), uniform.shape[1] - 1)
+    fitted = mixtures.isotropic(np.ones(num_components), table.normal.shape[-1])
     temperature, fraction, stage, polished = 0.0, 0.0, 0, 0
-    while stage < max_stages and (temperature < 1.0 or polished < 1):
+    while stage < table.num_stages and (temperature < 1.0 or polished < 1):
         polished += int(temperature >= 1.0)
-        points, log_proposal = propose(reference, fitted, uniform, stage)
+        points, log_proposal = propose(reference, fitted, table, shift, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
         values = log_likelihood(points)
         fitted, temperature, fraction = absorb(points, values, log_weight, num_components, temperature)
@@ -98,10 +120,10 @@ def adapt_on_host(
     return Adaptation(fitted, temperature, fraction, stage)
 
 
-def propose(reference: Mixture, fitted: Mixture, uniform: Array, stage: Array) -> tuple[Array, Array]:
+def propose(reference: Mixture, fitted: Mixture, table: PointTable, shift: Array, stage: Array) -> tuple[Array, Array]:
     """Points (n, d) of the proposal and their log density (n,)."""
     proposal = proposal_of(reference, fitted)
-    points = mixtures.draws(proposal, (uniform + _GOLDEN * stage) % 1.0)
+    points = mixtures.draws_from_normal(proposal, (table.chance[stage] + shift) % 1.0, table.normal[stage])
     return points, mixtures.log_density(proposal, points)
 
 

@@ -83,10 +83,19 @@ def _inverse_lower(factor: Array) -> Array:
 
 def draws(mixture: Mixture, uniform: Array) -> Array:
     """Points (n, d) from uniform numbers (n, 1 + d): the first picks the component, stratified if they are."""
-    xp = namespace(mixture.mean, uniform)
+    return draws_from_normal(mixture, uniform[:, 0], normal_from_uniform(uniform[:, 1:]))
+
+
+def normal_from_uniform(uniform: Array) -> Array:
+    """Standard normal numbers, finite also at 0 and 1."""
+    return ndtri(namespace(uniform).clip(uniform, _EDGE, 1.0 - _EDGE))
+
+
+def draws_from_normal(mixture: Mixture, chance: Array, normal: Array) -> Array:
+    """Points (n, d): uniform numbers ``chance`` (n,) pick the component, ``normal`` (n, d) the place in it."""
+    xp = namespace(mixture.mean, normal)
     edges = xp.cumsum(xp.exp(mixture.log_weight))
-    component = xp.minimum(xp.sum(uniform[:, :1] > edges[None, :], axis=-1), mixture.num_components - 1)
-    normal = ndtri(xp.clip(uniform[:, 1:], _EDGE, 1.0 - _EDGE))
+    component = xp.minimum(xp.sum(chance[:, None] > edges[None, :], axis=-1), mixture.num_components - 1)
     factor = mixture.cholesky[component]
     dimension = normal.shape[-1]
     columns = [sum(factor[:, i, j] * normal[:, j] for j in range(i + 1)) for i in range(dimension)]

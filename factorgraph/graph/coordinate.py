@@ -11,8 +11,9 @@ log         anchor + end exp(location + scale t)                a half line whos
 interval    anchor + (end - anchor) / (1 + exp(-u)),            a bounded interval, u = location + scale t
 ==========  ==================================================  =========================================
 
-A variable with a light-tailed prior of its own is *whitened* instead: theta = F^-1(Phi(t)) through its family, so
-that its prior is N(0, 1) in t and needs no Jacobian at all. The functions are namespace-agnostic.
+A variable with a light-tailed prior of its own is mostly *whitened* instead (see `Family.is_whitened`):
+theta = F^-1(Phi(t)) through its family, so that its prior is N(0, 1) in t and needs no Jacobian at all. The functions
+are namespace-agnostic.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ class Signature:
     draws: tuple[tuple[int, Family], ...]  # (slot of the drawn variable, family)
     analyses: tuple[type, ...]
     reads_shared: bool  # a model, not only a parent's parameter, reads a shared variable
-    interface: tuple[int, ...]  # local positions that the parents' densities involve
+    interface: tuple[int, ...]  # local positions that the draws involve, less those of ``fixed`` ones
+    fixed: tuple[int, ...]  # draws that involve their own variable alone: normalised priors of local variables
 
     @property
     def num_shared(self) -> int:
@@ -103,13 +104,17 @@ def log_likelihood(signature: Signature, values: list[Array], constants: tuple[A
     return total
 
 
-def log_draws(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays) -> Array:
-    """Log density, in coordinates, of what is drawn in this dataset given the parents' parameters; nats."""
+def log_draws(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays, fixed: bool | None = None) -> Array:
+    """Log density, in coordinates, of what is drawn in this dataset given the parents' parameters; nats.
+
+    With ``fixed``, of the draws that are; with False, of those that are not.
+    """
     values = values_of(signature, phi, z, arrays)
     total = 0.0
-    for (slot, family), parameters in zip(
-        signature.draws, parameters_of(signature, values, arrays.constants), strict=True
-    ):
+    for k, parameters in enumerate(parameters_of(signature, values, arrays.constants)):
+        if fixed is not None and fixed != (k in signature.fixed):
+            continue
+        slot, family = signature.draws[k]
         role = signature.roles[slot]
         t, coordinate = (phi, arrays.shared) if role.shared else (z, arrays.local)
         total = total + family.log_density(values[slot], *parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from factorgraph.analysis import data_of
 from factorgraph.graph.coordinate import kind_for_support, unit_coordinate
 from factorgraph.graph.density import DatasetArrays, Role, Signature
 from factorgraph.graph.terms import Draw, Term, Terms
+from factorgraph.model.family import Flat
 from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
 
@@ -92,7 +93,7 @@ def shared_variables_of(terms: Terms) -> tuple[SharedVariable, ...]:
 
 def _shared_variable(variable: Any, draw: Draw | None) -> SharedVariable:
     family, parameters = (draw.family, draw.parameters) if draw is not None else (variable.family, variable.parameters)
-    if draw is None and family.light_tailed:
+    if draw is None and family.is_whitened:
         return SharedVariable(variable, Role(True, 0, family=family), _padded(parameters))
     kind, numbers = _coordinate_of(family, parameters)
     return SharedVariable(variable, Role(True, 0, kind=kind), numbers)
@@ -150,7 +151,9 @@ def _describe(term: Term, shared: Sequence[SharedVariable], position: dict[Varia
             local.append(variable)
             numbers.append(parameters)
     slots = {variable: slot for slot, variable in enumerate(variables)}
-    involved = {*parent_variables, *drawn}
+    fixed = tuple(k for k, draw in enumerate(term.draws) if _is_fixed(draw, position))
+    varying = tuple(draw for k, draw in enumerate(term.draws) if k not in fixed)
+    involved = {*parent_variables, *(draw.variable for draw in varying)}
     signature = Signature(
         structure,
         parents,
@@ -161,11 +164,18 @@ def _describe(term: Term, shared: Sequence[SharedVariable], position: dict[Varia
         tuple(type(factor.analysis) for factor in term.factors),
         any(variable in position for variable in read),
         tuple(sorted(roles[slots[v]].position for v in involved if v not in position)),
+        fixed,
     )
     constants = tuple(np.asarray(constant, dtype=_dtype(constant)) for constant in (*constants, *parent_constants))
     optimisers = tuple(id(factor.optimiser) for factor in term.factors)
     key = (signature, tuple((c.shape, c.dtype.kind) for c in constants), optimisers)
     return key, (term, tuple(touched), tuple(local), constants, np.array(numbers).reshape(len(local), 4))
+
+
+def _is_fixed(draw: Draw, shared: Mapping[Variable, int]) -> bool:
+    """Whether a draw is the normalised prior of a local variable, whatever the others are."""
+    _, parents, _ = structure_of(draw.parameters)
+    return not parents and draw.variable not in shared and not isinstance(draw.family, Flat)
 
 
 def _unique(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:

@@ -243,7 +243,7 @@ def _check_priors(datasets: list[_Dataset], draws: dict[Variable, Draw], shared:
 
 
 def _needs_term(variable: Variable, draws: dict[Variable, Draw]) -> bool:
-    return variable in draws or not variable.family.light_tailed  # type: ignore[attr-defined]
+    return variable in draws or not variable.family.is_whitened  # type: ignore[attr-defined]
 
 
 def _dataset_term(dataset: _Dataset, draws: dict[Variable, Draw], home: dict[Variable, int]) -> Term:

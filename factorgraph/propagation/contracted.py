@@ -16,6 +16,7 @@ from factorgraph.graph.density import parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Family, Flat
 from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points
 
 Points = Callable[[np.ndarray], np.ndarray]
@@ -23,6 +24,7 @@ Points = Callable[[np.ndarray], np.ndarray]
 _WIDER = 1.2
 _FEW_DATASETS = 200
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
+MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
 FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
 
@@ -46,6 +48,7 @@ class ContractedPlate(abc.ABC):
         self.seed = seed
         self.method = "direct"
         self.num_likelihood_calls = 0
+        self.surrogate: Surrogate | None = None
         self.local_parameters = plate.arrays.local.copy()
         self._referenced = False
         self.shift = _shifts(plate.fingerprints(), seed, 1 + plate.signature.num_shared + plate.signature.num_local)
@@ -71,7 +74,27 @@ class ContractedPlate(abc.ABC):
         """Prepare accurate evaluations with the shared variables around N(mean, factor factor^T), once the mode is
         found."""
 
-    @abc.abstractmethod
+    def fit_surrogate(self, mean: np.ndarray, factor: np.ndarray) -> None:
+        """Let polynomials serve in place of the integrals around N(mean, factor factor^T), where they are accurate."""
+        num_shared = self.plate.signature.num_shared
+        if not supported(num_shared):
+            return
+        index = self.plate.shared_index
+        centre = mean[index]
+        local = np.linalg.cholesky((factor @ factor.T)[index[:, :, None], index[:, None, :]])
+        fitted, held_back = design_points(num_shared)
+        z = np.concatenate([fitted, held_back])
+        values, errors = self.integrate(lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z))
+        finite, num = np.isfinite(values), len(fitted)
+        lost = ~np.any(finite, axis=1)
+        if not np.all(finite[~lost]):
+            return
+        surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num], lost)
+        phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
+        predicted, _ = surrogate.evaluate(np.arange(self.plate.size), phi)
+        if is_accurate(values[~lost, num:] - predicted[~lost]):
+            self.surrogate = surrogate
+
     def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
         """log f (N, n) of each dataset at its own points, and the error (N, n) of its integral.
 
@@ -80,11 +103,22 @@ class ContractedPlate(abc.ABC):
         phi
             Points (n, D) for all datasets, or a function of row indices (B,) that gives their points (B, n, shared).
         """
+        points = self.points_of(phi)
+        if self.surrogate is None:
+            return self.integrate(points)
+        rows = np.arange(self.plate.size)
+        return self.surrogate.evaluate(rows, points(rows))
 
     @abc.abstractmethod
-    def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
-        """Posterior of the locals given equal-weight draws ``phi`` (M, D); ``chance`` (N, M, 1 + local) uniform
-        numbers."""
+    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
+        """`log_factors` by integrals."""
+
+    @abc.abstractmethod
+    def local_posterior(
+        self, phi: np.ndarray | Points, chance: np.ndarray, chosen: np.ndarray | None = None
+    ) -> LocalPosterior:
+        """Posterior of the locals of all datasets, or of the ``chosen`` rows, given equal-weight draws ``phi`` (M, D);
+        ``chance`` (N, M, 1 + local) uniform numbers."""
 
     @property
     @abc.abstractmethod

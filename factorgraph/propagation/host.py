@@ -1,10 +1,8 @@
-"""Plates worked on one dataset at a time, on the host: likelihoods that are called, and datasets with an optimiser.
+"""Plates whose likelihood JAX cannot trace: it is called plainly, one dataset at a time, on the host.
 
-The same methods as `inner`, without ``analytic``. A likelihood that cannot be traced is called plainly, through the one
-place that meets user code and keeps what it said. An ``optimiser`` is any search: it explores a dataset where adaptive
-importance sampling would, its samples become the proposal, and the integral is still that of importance sampling, with
-its own error. Where the likelihood itself reads a shared variable every evaluation of log f calls it again, so fewer
-points are used.
+The same methods as `inner`, without ``analytic``, through the one place that meets user code and keeps what it said.
+Where the likelihood itself reads a shared variable every integral calls it again, so fewer points are used while the
+mode is sought, and a polynomial in place of log f thereafter.
 """
 
 from __future__ import annotations
@@ -19,21 +17,31 @@ from scipy.special import logsumexp
 
 from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
-from factorgraph.propagation import inner
+from factorgraph.propagation import inner, population
 from factorgraph.propagation.blocks import block_size, blocks_of, gathered
-from factorgraph.propagation.contracted import FEWEST_EFFECTIVE, PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
-from factorgraph.propagation.inner import Conditional, DatasetTarget, Frame, LocalPosterior, Nodes
+from factorgraph.propagation.contracted import (
+    FEWEST_EFFECTIVE,
+    MAX_STAGES,
+    PROPER_SCALES,
+    UNKNOWN_SCALES,
+    ContractedPlate,
+    Points,
+)
+from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.joint import Conditional, conditional_of, conditional_points
+from factorgraph.propagation.population import Nodes
+from factorgraph.propagation.reference import Frame, explored_by, joint_reference, log_base, reference_of
 from searches import mixture as mixtures
-from searches.adaptive_importance import Adaptation, adapt_on_host, proposal_of, shifted
+from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
 from searches.quasi import uniform_points
 from searches.target import Target
 
 _NUM_COMPONENTS = 4
-_MAX_STAGES = 48
 _ADAPTATION_POINTS = 256
 _FINAL_POINTS = 1024
-_CONDITIONAL_POINTS = {True: 512, False: 32}  # where the likelihood is traced, where it is called
+_SEEKING = (32, 2)  # points and Newton steps of an integral over the locals, while the mode is sought
+_SHARP = (128, 6)  # thereafter
 _NODES = 256
 
 
@@ -42,8 +50,6 @@ class HostPlate(ContractedPlate):
 
     Parameters
     ----------
-    is_traced
-        Whether the likelihood is evaluated by a kernel; otherwise it is called.
     optimiser
         A search with ``explore(target, seed=)``, or None.
 
@@ -53,24 +59,16 @@ class HostPlate(ContractedPlate):
         The last traceback of each dataset whose likelihood raised, by row.
     """
 
-    def __init__(
-        self,
-        plate: Plate,
-        shared: Sequence[SharedVariable],
-        seed: int,
-        *,
-        is_traced: bool = False,
-        optimiser: Any = None,
-    ) -> None:
+    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int, *, optimiser: Any = None) -> None:
         super().__init__(plate, shared, seed)
         signature = plate.signature
         self.method = "direct" if signature.num_local == 0 else "joint" if signature.reads_shared else "population"
         self.failures: dict[int, str] = {}
-        self._is_traced = is_traced
         self._optimiser = optimiser
         self._rules: list[Any] = [None] * plate.size
         self._blocks = blocks_of(np.arange(plate.size), block_size(plate.size, 0))
         self._block_rules: list[Nodes] = []
+        self._num_points, self._num_steps = _SEEKING
 
     # --- one dataset ---
 
@@ -101,44 +99,22 @@ class HostPlate(ContractedPlate):
             return -np.inf
         return total if np.isfinite(total) else -np.inf
 
-    def _likelihoods(self, row: int, z: np.ndarray) -> np.ndarray:
-        """log L (n,) at ``z`` (n, local), for a likelihood that reads no shared variable."""
-        phi = np.zeros((len(z), self.plate.signature.num_shared))
-        return self._traced(row, phi, z, True) if self._is_traced else self._called(row, phi, z)
-
     def _log_joint(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
         """log L p(z | phi) (n,) at ``phi`` (n, shared) and ``z`` (n, local)."""
-        if self._is_traced:
-            return self._traced(row, phi, z, False)
         signature, arrays = self.plate.signature, self._arrays_of(row)
         with np.errstate(all="ignore"):
-            prior = np.array(
-                [
-                    float(log_draws(signature, p, t, arrays) + log_whitened(signature, t))
-                    for p, t in zip(phi, z, strict=True)
-                ]
-            )
-        possible = np.isfinite(prior)
-        total = np.where(possible, prior, -np.inf)
+            prior = log_draws(signature, phi.T, z.T, arrays) + log_whitened(signature, z.T)
+        total = np.where(np.isfinite(prior), prior, -np.inf) + np.zeros(len(z))
+        possible = np.isfinite(total)
         if signature.analyses:
             total[possible] += self._called(row, phi[possible], z[possible])
         return total
 
     def _called(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """log L (n,), call by call."""
         signature, arrays = self.plate.signature, self._arrays_of(row)
         points = [values_of(signature, p, t, arrays) for p, t in zip(phi, z, strict=True)]
         return np.array([self.log_likelihood(row, [float(value) for value in point]) for point in points])
-
-    def _traced(self, row: int, phi: np.ndarray, z: np.ndarray, likelihood_only: bool) -> np.ndarray:
-        """By the kernel, in batches of a few sizes."""
-        self.num_likelihood_calls += len(z)
-        padded = np.minimum(np.arange(1 << max(int(np.ceil(np.log2(max(len(z), 1)))), 4)), max(len(z) - 1, 0))
-        arrays = jax.tree.map(jax.device_put, self._arrays_of(row))
-        found = inner.log_densities(
-            self.plate.signature, arrays, jax.device_put(phi[padded]), jax.device_put(z[padded]), likelihood_only
-        )
-        values = np.asarray(found)[: len(z)]
-        return np.where(np.isfinite(values), values, -np.inf)
 
     # --- exploration ---
 
@@ -147,6 +123,7 @@ class HostPlate(ContractedPlate):
     ) -> None:
         if not self.explored:
             return
+        self.surrogate, (self._num_points, self._num_steps) = None, _SEEKING
         scales = PROPER_SCALES if proper else UNKNOWN_SCALES
         for row in range(self.plate.size) if chosen is None else chosen:
             if self.method == "population":
@@ -158,22 +135,24 @@ class HostPlate(ContractedPlate):
             self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
 
     def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
-        dimension = self.plate.signature.num_local
-        reference = inner.reference_of(self.plate.signature, scales)
+        signature, dimension = self.plate.signature, self.plate.signature.num_local
+        reference = reference_of(signature, scales)
         shift = self.shift[row, : 1 + dimension]
 
         def likelihood(z: np.ndarray) -> np.ndarray:
-            return self._likelihoods(row, z)
+            return self._called(row, np.zeros((len(z), signature.num_shared)), z)
 
-        num_shared = self.plate.signature.num_shared
-        frame = Frame(np.zeros(num_shared), np.eye(num_shared))
-        adaptation = self._adapted(row, likelihood, reference, shift, frame)
+        def relative(z: np.ndarray) -> np.ndarray:
+            base = log_base(signature, self._arrays_of(row), scales, z)
+            return likelihood(z) + base - mixtures.log_density(reference, z)
+
+        adaptation = self._adapted(row, relative, reference)
         proposal = proposal_of(reference, adaptation.fitted)
         uniform = uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1)
         z = mixtures.draws(proposal, shifted(uniform, shift))
-        return inner.nodes_from_points(
-            self.plate.signature,
-            jax.device_put(self.local_parameters[row]),
+        return population.nodes_from_points(
+            signature,
+            jax.tree.map(jax.device_put, self._arrays_of(row)),
             jax.device_put(scales),
             jax.device_put(z),
             jax.device_put(likelihood(z)),
@@ -185,45 +164,36 @@ class HostPlate(ContractedPlate):
         signature, num_shared = self.plate.signature, self.plate.signature.num_shared
         index = self.plate.shared_index[row]
         frame = Frame(mean[index], np.linalg.cholesky((factor @ factor.T)[np.ix_(index, index)]))
-        local = inner.reference_of(signature, scales)
+        local = reference_of(signature, scales)
 
         def relative(points: np.ndarray) -> np.ndarray:
             phi, z = frame.mean + points[:, :num_shared] @ frame.cholesky.T, points[:, num_shared:]
             return self._log_joint(row, phi, z) - mixtures.log_density(local, z)
 
-        reference = inner.joint_reference(signature, scales)
-        adaptation = self._adapted(row, relative, reference, self.shift[row], frame)
-        adaptation, local, frame = jax.tree.map(jax.device_put, (adaptation, local, frame))
-        rule = inner.conditional_of(signature, adaptation, local, frame, jax.device_put(self.shift[row]))
-        return Conditional(*(np.asarray(part) for part in rule))
+        adaptation = self._adapted(row, relative, joint_reference(signature, scales))
+        return conditional_of(signature, adaptation, local, frame, self.shift[row])
 
-    def _adapted(self, row: int, likelihood: Any, reference: Mixture, shift: np.ndarray, frame: Frame) -> Adaptation:
+    def _adapted(self, row: int, likelihood: Any, reference: Mixture) -> Adaptation:
         """A mixture fitted to the dataset, by the optimiser if there is one."""
+        dimension, shift = reference.mean.shape[1], self.shift[row, 0]
         if self._optimiser is not None:
-            return self._explored_by_optimiser(row, likelihood, frame)
-        uniform = shifted(uniform_points(_ADAPTATION_POINTS, len(shift), self.seed), shift)
-        return adapt_on_host(likelihood, reference, uniform, num_components=_NUM_COMPONENTS, max_stages=_MAX_STAGES)
-
-    def _explored_by_optimiser(self, row: int, likelihood: Any, frame: Frame) -> Adaptation:
-        joint = self.method == "joint"
-        dimension = self.plate.signature.num_local + (self.plate.signature.num_shared if joint else 0)
-        names = tuple(f"x{i}" for i in range(dimension))
-        if self._is_traced:
-            data = jax.tree.map(jax.device_put, (self._arrays_of(row), frame))
-            target = Target(names=names, log_likelihood=DatasetTarget(self.plate.signature, joint), data=data)
-        else:
+            names = tuple(f"x{i}" for i in range(dimension))
             target = Target(
                 names=names, log_likelihood=lambda x, data: float(likelihood(np.asarray(x)[None])[0]), is_jax=False
             )
-        seed = int(np.random.default_rng([self.seed, int(self.shift[row, 0] * 2**53)]).integers(2**31))
-        samples = self._optimiser.explore(target, seed=seed)
-        fitted = mixtures.fit(samples.x, samples.weights, _NUM_COMPONENTS, num_steps=20)
-        return Adaptation(fitted, 1.0, samples.effective_sample_size / len(samples.x), 1)
+            return explored_by(self._optimiser, target, _NUM_COMPONENTS, [self.seed, int(shift * 2**53)])
+        table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
+        return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
+
+    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
+        if self.method == "joint":
+            self._num_points, self._num_steps = _SHARP
+            self.fit_surrogate(mean, factor)
 
     # --- evaluation ---
 
-    def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
-        points = self.points_of(phi)(np.arange(self.plate.size))
+    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
+        every = points(np.arange(self.plate.size))
         if self.method == "population":
             empty = np.zeros((0, 0))
             parts = [
@@ -233,17 +203,17 @@ class HostPlate(ContractedPlate):
                     self._block_arrays(block.rows),
                     rules,
                     empty,
-                    jax.device_put(points[block.rows]),
+                    jax.device_put(every[block.rows]),
                     block.num,
                 )
                 for block, rules in zip(self._blocks, self._block_rules, strict=True)
             ]
             return gathered(parts, self._blocks)
         if self.method == "direct":
-            empty = np.zeros((points.shape[1], 0))
-            values = np.stack([self._log_joint(row, points[row], empty) for row in range(self.plate.size)])
+            empty = np.zeros((every.shape[1], 0))
+            values = np.stack([self._log_joint(row, every[row], empty) for row in range(self.plate.size)])
             return values, np.zeros_like(values)
-        pairs = [self._integrals(row, points[row]) for row in range(self.plate.size)]
+        pairs = [self._integrals(row, every[row]) for row in range(self.plate.size)]
         return np.stack([value for value, _ in pairs]), np.stack([error for _, error in pairs])
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
@@ -252,12 +222,16 @@ class HostPlate(ContractedPlate):
 
     def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points z (M, n, local) of the proposals at ``phi`` (M, shared), and their log weights (M, n)."""
-        num, local = _CONDITIONAL_POINTS[self._is_traced], self.plate.signature.num_local
-        uniform = uniform_points(num, 1 + local, self.seed + 2)
-        pairs = [inner.conditional_points(uniform, self._rules[row], point) for point in phi]
-        z, log_proposal = (np.stack(parts) for parts in zip(*pairs, strict=True))
-        values = self._log_joint(row, np.repeat(phi, num, axis=0), z.reshape(-1, local))
-        return z, values.reshape(len(phi), num) - log_proposal
+        uniform = uniform_points(self._num_points, 1 + self.plate.signature.num_local, self.seed + 2)
+        pairs = [self._weighted(row, uniform, point) for point in phi]
+        return np.stack([z for z, _ in pairs]), np.stack([log_weight for _, log_weight in pairs])
+
+    def _weighted(self, row: int, uniform: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def log_density(z: np.ndarray) -> np.ndarray:
+            return self._log_joint(row, np.broadcast_to(phi, (len(z), len(phi))), z)
+
+        z, log_proposal = conditional_points(uniform, self._rules[row], phi, log_density, self._num_steps)
+        return z, log_density(z) - log_proposal
 
     def _integrals(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """log f of one dataset at ``phi`` (M, shared), and its error, both (M,)."""
@@ -268,25 +242,28 @@ class HostPlate(ContractedPlate):
         value = logsumexp(log_weight, axis=1) - np.log(log_weight.shape[1])
         return value, np.where(np.isfinite(error), error, 0.0)
 
-    def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
+    def local_posterior(
+        self, phi: np.ndarray | Points, chance: np.ndarray, chosen: np.ndarray | None = None
+    ) -> LocalPosterior:
+        rows = np.arange(self.plate.size) if chosen is None else chosen
         points = self.points_of(phi)(np.arange(self.plate.size))
-        if self.method == "population":
-            parts = [
-                inner.local_posteriors(
-                    self.plate.signature,
-                    "population",
-                    self._block_arrays(block.rows),
-                    rules,
-                    np.zeros((0, 0)),
-                    jax.device_put(points[block.rows]),
-                    jax.device_put(chance[block.rows]),
-                    block.num,
-                )
-                for block, rules in zip(self._blocks, self._block_rules, strict=True)
-            ]
-            return gathered(parts, self._blocks)
-        rows = [self._local_of(row, points[row], chance[row]) for row in range(self.plate.size)]
-        return LocalPosterior(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+        if self.method != "population":
+            found = [self._local_of(int(row), points[row], chance[row]) for row in rows]
+            return LocalPosterior(*(np.stack(parts) for parts in zip(*found, strict=True)))
+        parts = [
+            inner.local_posteriors(
+                self.plate.signature,
+                "population",
+                self._block_arrays(block.rows),
+                rules,
+                np.zeros((0, 0)),
+                jax.device_put(points[block.rows]),
+                jax.device_put(chance[block.rows]),
+                block.num,
+            )
+            for block, rules in zip(self._blocks, self._block_rules, strict=True)
+        ]
+        return jax.tree.map(lambda array: array[rows], gathered(parts, self._blocks))
 
     def _local_of(self, row: int, phi: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, ...]:
         arrays = self._arrays_of(row)

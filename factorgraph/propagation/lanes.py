@@ -69,13 +69,10 @@ def lane_of(plate: Plate) -> Lane:
 def contracted_plate(
     plate: Plate, shared: tuple[SharedVariable, ...], seed: int, lane: Lane, optimiser: Any = None
 ) -> ContractedPlate:
-    """The plate in its lane; a dataset with an optimiser, its own or the graph's, is explored by it on the host."""
+    """The plate in its lane; a dataset with an optimiser, its own or the graph's, is explored by it."""
     own = [factor.optimiser for factor in plate.terms[0].factors if factor.optimiser is not None]
     chosen = own[0] if own else optimiser
-    is_traced = lane.name == "jax"
-    if is_traced and (chosen is None or plate.signature.num_local == 0):
-        return TracedPlate(plate, shared, seed)
-    return HostPlate(plate, shared, seed, is_traced=is_traced, optimiser=chosen)
+    return (TracedPlate if lane.name == "jax" else HostPlate)(plate, shared, seed, optimiser=chosen)
 
 
 def _traced_dtype(array: np.ndarray) -> Any:

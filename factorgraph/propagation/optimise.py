@@ -260,7 +260,7 @@ def _correction(graph: ContractedGraph, state: EPState, start: Start, settings: 
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 128
     if any(plate.method == "joint" for plate in graph.plates):  # every draw costs likelihood calls
-        num = min(num, 512 if size <= 50 else 256 if size <= 200 else 128)
+        num = min(num, 1024 if size <= 20 else 512 if size <= 50 else 256 if size <= 200 else 128)
     others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
     return correct(graph, state, others, num_draws=num, seed=settings.seed)
 
@@ -348,12 +348,12 @@ def _local(
         phi = mean + points @ (np.linalg.cholesky(covariance).T if dimension else np.zeros((0, 0)))
     else:
         phi = balanced_draws(correction, num, state)
-    found = plate.local_posterior(phi, plate.chances(len(phi)))
-    uncertain = np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1)
-    if plate.method == "population" and np.any(uncertain):
+    chance = plate.chances(len(phi))
+    found = plate.local_posterior(phi, chance)
+    uncertain = np.flatnonzero(np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1))
+    if plate.method == "population" and len(uncertain):
         mean, covariance = state.phi_moments()
-        plate.explore(
-            mean, np.linalg.cholesky(covariance), proper=True, rounds=_LOCAL_ROUNDS, chosen=np.flatnonzero(uncertain)
-        )
-        found = plate.local_posterior(phi, plate.chances(len(phi)))
+        plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=_LOCAL_ROUNDS, chosen=uncertain)
+        for whole, part in zip(found, plate.local_posterior(phi, chance, uncertain), strict=True):
+            whole[uncertain] = part
     return found

@@ -11,25 +11,36 @@ import numpy as np
 
 from factorgraph.graph.density import DatasetArrays
 from factorgraph.graph.plates import Plate, SharedVariable
-from factorgraph.propagation import inner
+from factorgraph.propagation import inner, joint, population
+from factorgraph.propagation.analytic import Centre
 from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
-from factorgraph.propagation.contracted import FEWEST_EFFECTIVE, PROPER_SCALES, UNKNOWN_SCALES, ContractedPlate, Points
-from factorgraph.propagation.inner import Centre, Frame, LocalPosterior
+from factorgraph.propagation.contracted import (
+    FEWEST_EFFECTIVE,
+    MAX_STAGES,
+    PROPER_SCALES,
+    UNKNOWN_SCALES,
+    ContractedPlate,
+    Points,
+)
+from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.reference import DatasetTarget, Frame, explored_by
 from factorgraph.propagation.regression import num_points
-from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
+from searches.adaptive_importance import Adaptation, point_table
 from searches.quasi import normal_points, uniform_points
+from searches.target import Target
 
 _GAUSSIAN_TOLERANCE = 1e-10
 _LINES, _LINE_SCALES = 16, (0.5, 1.0, 2.0, 4.0)
 _ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
 _CONDITIONAL_POINTS = 128  # of ``joint`` while the mode is sought
-_SHARP_POINTS = {1: 512, 2: 2048}  # of ``joint`` thereafter; 4,096 beyond
+_SHARP_POINTS, _MOST_SHARP_POINTS = {1: 512, 2: 2048}, 4096  # of ``joint`` thereafter
 _FEWEST_FOR_SURROGATE = {"joint": 40, "population": 200}  # datasets; fewer are integrated anew at every point
 _FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
+_NUM_COMPONENTS = 5  # fitted to the samples of an optimiser
 
 
 def _replaced(rule: Any, part: Any, rows: np.ndarray, chosen: np.ndarray) -> Any:
@@ -48,10 +59,18 @@ def _replaced(rule: Any, part: Any, rows: np.ndarray, chosen: np.ndarray) -> Any
 
 
 class TracedPlate(ContractedPlate):
-    """See `ContractedPlate`; rules are kept by block, on the device."""
+    """See `ContractedPlate`; rules are kept by block, on the device.
 
-    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
+    Parameters
+    ----------
+    optimiser
+        A search with ``explore(target, seed=)`` that explores each dataset in place of adaptive importance sampling,
+        or None. Its samples become the proposal; the integral is still that of importance sampling, with its own error.
+    """
+
+    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int, *, optimiser: Any = None) -> None:
         super().__init__(plate, shared, seed)
+        self._optimiser = optimiser
         arrays = jax.tree.leaves(plate.arrays)
         self._block_size = block_size(plate.size, sum(a.nbytes for a in arrays) // max(plate.size, 1))
         self._blocks = blocks_of(np.arange(plate.size), self._block_size)
@@ -60,7 +79,6 @@ class TracedPlate(ContractedPlate):
         self.method = self._choose_method()
         self._rules: list[Any] = [None] * len(self._arrays)
         self._num_points = _CONDITIONAL_POINTS
-        self._surrogate: Surrogate | None = None
         if self.method == "analytic":
             self._rules = [Centre(np.zeros((self._block_size, plate.signature.num_local)))] * len(self._arrays)
 
@@ -77,7 +95,7 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         if signature.num_local == 0:
             return "direct"
-        if self._is_gaussian(normal_points(_LINES, len(self.shared), seed=1)):
+        if self._optimiser is None and self._is_gaussian(normal_points(_LINES, len(self.shared), seed=1)):
             return "analytic"
         return "joint" if signature.reads_shared else "population"
 
@@ -114,7 +132,7 @@ class TracedPlate(ContractedPlate):
     ) -> None:
         if not self.explored:
             return
-        self._surrogate, self._num_points = None, _CONDITIONAL_POINTS
+        self.surrogate, self._num_points = None, _CONDITIONAL_POINTS
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         if self.method == "population":
@@ -132,21 +150,23 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
-        uniform = jax.device_put(uniform_points(adaptation, 1 + dimension, self.seed))
+        table = jax.device_put(point_table(adaptation, dimension, MAX_STAGES, self.seed))
         more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
         num_nodes = _NODES if len(signature.interface) <= 1 else _NODES_OF_SEVERAL
         self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
+        frame = Frame(np.zeros(signature.num_shared), np.eye(signature.num_shared))
         return [
-            inner.explore_population(
+            population.explore(
                 signature,
                 self._block_arrays(rows),
                 scales,
-                uniform,
+                table,
                 more_uniform,
                 jax.device_put(self.shift[rows][:, : 1 + dimension]),
                 np.int64(rounds),
                 count,
                 num_nodes,
+                self._explored(rows, count, [frame] * len(rows)),
             )
             for rows, count in blocks
         ]
@@ -154,41 +174,40 @@ class TracedPlate(ContractedPlate):
     def _explore_joint(self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
-        uniform = jax.device_put(uniform_points(_JOINT_ADAPTATION_POINTS, 1 + dimension, self.seed))
+        table = jax.device_put(point_table(_JOINT_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed))
         self.num_likelihood_calls += sum(int(b.num) for b in blocks) * 3 * _JOINT_ADAPTATION_POINTS
         covariance = factor @ factor.T
         rules = []
         for rows, count in blocks:
             index = self.plate.shared_index[rows]
             local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
+            explored = self._explored(rows, count, [Frame(*pair) for pair in zip(mean[index], local, strict=True)])
             frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
-            rules.append(inner.explore_joint(signature, arrays, scales, uniform, shift, frame, count))
+            rules.append(joint.explore(signature, arrays, scales, table, shift, frame, count, explored))
         return rules
 
-    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
+    def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame]) -> Adaptation | None:
+        """What the optimiser found of the datasets of a block, repeats with what they repeat; None without one."""
+        if self._optimiser is None:
+            return None
+        is_joint, arrays = self.method == "joint", self.plate.arrays._replace(local=self.local_parameters)
         signature = self.plate.signature
-        if not self.explored:
-            return
+        names = tuple(f"x{i}" for i in range(signature.num_local + is_joint * signature.num_shared))
+        found = []
+        for row, frame in zip(rows[: int(count)], frames, strict=False):
+            data = (jax.tree.map(lambda array, row=row: array[row], arrays), frame)
+            target = Target(names=names, log_likelihood=DatasetTarget(signature, is_joint), data=data)
+            seed = [self.seed, int(self.shift[row, 0] * 2**53)]
+            found.append(explored_by(self._optimiser, target, _NUM_COMPONENTS, seed))
+        every = np.minimum(np.arange(len(rows)), int(count) - 1)
+        return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *found)
+
+    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
         if self.method == "joint":
-            self._num_points = _SHARP_POINTS.get(signature.num_local, 4096)
-        if self.plate.size < _FEWEST_FOR_SURROGATE[self.method] or not supported(signature.num_shared):
-            return
-        index = self.plate.shared_index
-        centre = mean[index]
-        local = np.linalg.cholesky((factor @ factor.T)[index[:, :, None], index[:, None, :]])
-        fitted, held_back = design_points(signature.num_shared)
-        z = np.concatenate([fitted, held_back])
-        values, errors = self.log_factors(lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z))
-        finite, num = np.isfinite(values), len(fitted)
-        lost = ~np.any(finite, axis=1)
-        if not np.all(finite[~lost]):
-            return
-        surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num], lost)
-        phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
-        predicted, _ = surrogate.evaluate(np.arange(self.plate.size), phi)
-        if is_accurate(values[~lost, num:] - predicted[~lost]):
-            self._surrogate = surrogate
+            self._num_points = _SHARP_POINTS.get(self.plate.signature.num_local, _MOST_SHARP_POINTS)
+        if self.explored and self.plate.size >= _FEWEST_FOR_SURROGATE[self.method]:
+            self.fit_surrogate(mean, factor)
 
     # --- evaluation ---
 
@@ -202,11 +221,7 @@ class TracedPlate(ContractedPlate):
         num = self._num_points if self.method == "joint" else 2
         return jax.device_put(uniform_points(num, 1 + local, self.seed + 2))
 
-    def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
-        points = self.points_of(phi)
-        if self._surrogate is not None:
-            rows = np.arange(self.plate.size)
-            return self._surrogate.evaluate(rows, points(rows))
+    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         uniform = self._uniform()
         parts = [
             self._block_factors(arrays, rule, uniform, points(block.rows), block.num)
@@ -230,23 +245,36 @@ class TracedPlate(ContractedPlate):
         )
         return values[:, :num], errors[:, :num]
 
-    def local_posterior(self, phi: np.ndarray | Points, chance: np.ndarray) -> LocalPosterior:
+    def local_posterior(
+        self, phi: np.ndarray | Points, chance: np.ndarray, chosen: np.ndarray | None = None
+    ) -> LocalPosterior:
         points = self.points_of(phi)
         uniform = jax.device_put(uniform_points(_CONDITIONAL_POINTS, 1 + self.plate.signature.num_local, self.seed + 2))
+        blocks, arrays, rules = self._blocks, self._arrays, self._rules
+        if chosen is not None:
+            blocks = blocks_of(chosen, self._block_size)
+            arrays, rules = [self._block_arrays(b.rows) for b in blocks], [self._rule_of(b.rows) for b in blocks]
         parts = [
             inner.local_posteriors(
                 self.plate.signature,
                 self.method,
-                arrays,
+                array,
                 rule,
                 uniform,
                 jax.device_put(points(block.rows)),
                 jax.device_put(chance[block.rows]),
                 block.num,
             )
-            for block, arrays, rule in zip(self._blocks, self._arrays, self._rules, strict=True)
+            for block, array, rule in zip(blocks, arrays, rules, strict=True)
         ]
-        return gathered(parts, self._blocks)
+        return gathered(parts, blocks)
+
+    def _rule_of(self, rows: np.ndarray) -> Any:
+        """The rule (B, ...) of any ``rows`` (B,)."""
+        place = [divmod(int(row), self._block_size) for row in rows]
+        return jax.tree.map(
+            lambda *parts: jax.device_put(np.stack([np.asarray(parts[i])[j] for i, j in place])), *self._rules
+        )
 
     @property
     def is_explored(self) -> np.ndarray:

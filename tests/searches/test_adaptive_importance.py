@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from searches import mixture as mixtures
-from searches.adaptive_importance import adapt, adapt_on_host, proposal_of, shifted
+from searches.adaptive_importance import adapt, adapt_on_host, point_table, proposal_of, shifted
 from searches.quasi import uniform_points
 
 
@@ -41,14 +41,15 @@ CASES = {
 def test_integral(name, lane):
     log_likelihood, dimension, known = CASES[name]
     reference = mixtures.isotropic(np.ones(1), dimension)
-    uniform = uniform_points(256, 1 + dimension, 0)
-    settings = {"num_components": 5, "max_stages": 48}
+    table = point_table(256, dimension, 48, 0)
     with jax.enable_x64(True):
         if lane == "kernel":
-            run = jax.jit(lambda u: adapt(log_likelihood, mixtures.isotropic(jnp.ones(1), dimension), u, **settings))
-            adaptation = jax.tree.map(np.asarray, run(uniform))
+            run = jax.jit(
+                lambda t: adapt(log_likelihood, mixtures.isotropic(jnp.ones(1), dimension), t, 0.3, num_components=5)
+            )
+            adaptation = jax.tree.map(np.asarray, run(table))
         else:
-            adaptation = adapt_on_host(log_likelihood, reference, uniform, **settings)
+            adaptation = adapt_on_host(log_likelihood, reference, table, 0.3, num_components=5)
     assert float(adaptation.temperature) == 1.0
     assert float(adaptation.ess_fraction) > 0.2
     proposal = proposal_of(reference, adaptation.fitted)

@@ -110,7 +110,7 @@ class Flat(Family):
     has_lower: bool = False
     has_upper: bool = False
     parameter_names: ClassVar[tuple[str, ...]] = ("lower_limit", "upper_limit")
-    light_tailed: ClassVar[bool] = False
+    is_whitened: ClassVar[bool] = False
 
     @property
     def support_kind(self) -> SupportKind:

@@ -26,15 +26,16 @@ class Family:
     ----------
     parameter_names : tuple of str
         Order of ``*parameters`` in every method.
-    light_tailed : bool
-        Whether x = Phi^-1(F(value)) is a good coordinate for inference; heavy tails are not whitened.
+    is_whitened : bool
+        Whether inference sees a variable with this prior as x = Phi^-1(F(value)): not where the tails are heavy, nor
+        where the inverse of F takes an iteration.
     support_kind : str
         ``"real"``, ``"lower"`` (a finite lower limit), ``"upper"`` or ``"interval"``.
     """
 
     parameter_names: ClassVar[tuple[str, ...]] = ()
     positive_parameters: ClassVar[tuple[str, ...]] = ()
-    light_tailed: ClassVar[bool] = True
+    is_whitened: ClassVar[bool] = True
 
     @property
     def support_kind(self) -> SupportKind:

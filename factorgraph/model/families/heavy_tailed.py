@@ -19,7 +19,7 @@ class Cauchy(Family):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("loc", "scale")
     positive_parameters: ClassVar[tuple[str, ...]] = ("scale",)
-    light_tailed: ClassVar[bool] = False
+    is_whitened: ClassVar[bool] = False
 
     def log_density(self, value: Array, *parameters: Array) -> Array:
         loc, scale = parameters
@@ -51,7 +51,7 @@ class HalfCauchy(Family):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("scale",)
     positive_parameters: ClassVar[tuple[str, ...]] = ("scale",)
-    light_tailed: ClassVar[bool] = False
+    is_whitened: ClassVar[bool] = False
 
     @property
     def support_kind(self) -> SupportKind:

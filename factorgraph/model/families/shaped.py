@@ -68,6 +68,7 @@ class Gamma(Family):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("shape", "scale")
     positive_parameters: ClassVar[tuple[str, ...]] = ("shape", "scale")
+    is_whitened: ClassVar[bool] = False
 
     @property
     def support_kind(self) -> SupportKind:
@@ -99,7 +100,7 @@ class InverseGamma(Family):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("shape", "scale")
     positive_parameters: ClassVar[tuple[str, ...]] = ("shape", "scale")
-    light_tailed: ClassVar[bool] = False
+    is_whitened: ClassVar[bool] = False
 
     @property
     def support_kind(self) -> SupportKind:
@@ -133,6 +134,7 @@ class Beta(Family):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("alpha", "beta")
     positive_parameters: ClassVar[tuple[str, ...]] = ("alpha", "beta")
+    is_whitened: ClassVar[bool] = False
 
     @property
     def support_kind(self) -> SupportKind:
@@ -163,7 +165,7 @@ class StudentT(Family):
 
     parameter_names: ClassVar[tuple[str, ...]] = ("df", "loc", "scale")
     positive_parameters: ClassVar[tuple[str, ...]] = ("df", "scale")
-    light_tailed: ClassVar[bool] = False
+    is_whitened: ClassVar[bool] = False
 
     def log_density(self, value: Array, *parameters: Array) -> Array:
         df, loc, scale = parameters

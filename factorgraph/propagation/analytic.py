@@ -1,0 +1,67 @@
+"""Inner methods that are exact: nothing to integrate, or a density that is Gaussian in z."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from factorgraph.graph.density import LOG_SQRT_2PI, DatasetArrays, Signature, log_joint
+from factorgraph.propagation.weighted import PrivatePosterior, moments_of
+from messages.array_namespace import ndtri
+
+Array = Any
+
+
+class Centre(NamedTuple):
+    """The rule of a dataset: where the Newton step starts."""
+
+    z: Array  # (local,)
+
+
+def direct_log_factor(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Any, phi: Array
+) -> tuple[Array, Array]:
+    return log_joint(signature, phi, jnp.zeros(0), arrays), jnp.zeros(())
+
+
+def log_factor(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array
+) -> tuple[Array, Array]:
+    mode, factor = conditional_gaussian(signature, arrays, rule, phi)
+    value, slope = jax.value_and_grad(lambda z: log_joint(signature, phi, z, arrays))(mode)
+    step = jax.scipy.linalg.solve_triangular(factor, slope, lower=True)
+    log_volume = signature.num_local * LOG_SQRT_2PI - jnp.sum(jnp.log(jnp.diag(factor)))
+    return value + 0.5 * step @ step + log_volume, jnp.zeros(())
+
+
+def conditional_gaussian(signature: Signature, arrays: DatasetArrays, rule: Centre, phi: Array) -> tuple[Array, Array]:
+    """Mode (local,) and Cholesky factor of the precision of z given phi, where log L p(z | phi) is quadratic in z."""
+
+    def function(z: Array) -> Array:
+        return log_joint(signature, phi, z, arrays)
+
+    slope, curvature = jax.grad(function)(rule.z), -jax.hessian(function)(rule.z)
+    factor = jnp.linalg.cholesky(curvature)
+    return rule.z + jax.scipy.linalg.cho_solve((factor, True), slope), factor
+
+
+def private_posterior(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Centre, phi: Array, chance: Array
+) -> PrivatePosterior:
+    """Over all of ``phi`` (by cubature points, which carry two moments exactly), and a draw
+    for each phi."""
+    num = signature.num_local
+
+    def at(phi: Array, chance: Array) -> tuple[Array, Array]:
+        mode, factor = conditional_gaussian(signature, arrays, rule, phi)
+        spread = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(num), lower=False)
+        steps = np.sqrt(num) * jnp.concatenate([spread.T, -spread.T])
+        return mode + steps, mode + spread @ ndtri(chance[1:])
+
+    z, picked = jax.vmap(at)(phi, chance)
+    points = z.reshape(-1, num)
+    mean, variance = moments_of(signature, arrays, points, jnp.full(len(points), 1.0 / len(points)))
+    return PrivatePosterior(mean, variance, jnp.zeros_like(mean), picked)

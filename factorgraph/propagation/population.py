@@ -1,0 +1,285 @@
+"""Inner method ``population``: shared variables reach a dataset only through its parents' parameters.
+
+The dataset is explored once; its weighted draws, the *nodes*, are then re-weighted by p(z | phi), with no further
+likelihood call (Hogg, Myers & Bovy 2010).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from factorgraph.graph.density import DatasetArrays, Signature, log_draws
+from factorgraph.model.family import Flat
+from factorgraph.propagation.blocks import over_datasets
+from factorgraph.propagation.reference import log_base, log_interface_reference, log_likelihoods, reference_of
+from factorgraph.propagation.weighted import PrivatePosterior, local_values, pick, self_normalised
+from messages.array_namespace import argsort
+from searches import mixture as mixtures
+from searches.adaptive_importance import Adaptation, PointTable, adapt, proposal_of, shifted
+
+Array = Any
+
+_NUM_COMPONENTS = 5
+
+
+class Nodes(NamedTuple):
+    """The rule of a dataset: S weighted draws, and how well it was explored.
+
+    ``likelihood`` (2, S): the mass of L b dz that each node stands for, b the `log_base`, by halves of the sample, in
+    units of ``exp(log_scale)``; ``base`` (2, S): the mass of b dz, the control variate. ``log_reference`` (S,) is the
+    log of the part r of b that stands in for the parents' densities: a node is re-weighted by p(z | phi) / r(z), which
+    varies less than p itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points
+    that a node stands for, in the user's coordinates less ``centre``.
+    """
+
+    z: Array  # (S, local)
+    log_reference: Array
+    likelihood: Array
+    base: Array
+    log_scale: Array
+    centre: Array  # (local,)
+    mean: Array
+    square: Array
+    ess_fraction: Array
+    temperature: Array
+
+
+def log_factor(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array
+) -> tuple[Array, Array]:
+    """log of sum a p less the control variate: log u - gamma log v, where v = sum b p estimates one.
+
+    gamma is the regression coefficient of the terms of log u on those of log v: one for a dataset without
+    information, for which log f is then constant exactly, and near zero for a sharp one.
+    """
+    log_p = _log_parents(signature, arrays, rule, phi) - rule.log_reference
+    mass = rule.likelihood[0] + rule.likelihood[1]
+    base = rule.base[0] + rule.base[1]
+    top = jnp.max(jnp.where(mass > 0, log_p, -jnp.inf))
+    density = jnp.where(log_p > -jnp.inf, jnp.exp(jnp.minimum(log_p - top, 600.0)), 0.0)
+    masses = jnp.concatenate([rule.likelihood, rule.base]) @ density
+    half_u, half_v = 2.0 * masses[:2], 2.0 * masses[2:]
+    total_u, total_v = jnp.sum(masses[:2]), jnp.sum(masses[2:])
+    num = log_p.shape[0]
+    product, square = jnp.stack([mass * base, base * base]) @ (density * density)
+    covariance = product * num / (total_u * total_v) - 1.0
+    variance = square * num / (total_v * total_v) - 1.0
+    gamma = jnp.where(variance > 1e-12, jnp.clip(covariance / variance, 0.0, 1.0), 1.0)
+    gamma = jnp.where(total_v > 0, gamma, 0.0)
+    if any(isinstance(family, Flat) for _, family in signature.draws):  # not normalised: v does not estimate one
+        gamma = jnp.zeros(())
+
+    def estimate(u: Array, v: Array) -> Array:
+        return jnp.log(u) - gamma * jnp.where(v > 0, jnp.log(v) + top, 0.0)
+
+    value = estimate(total_u, total_v)
+    first, second = estimate(half_u[0], half_v[0]), estimate(half_u[1], half_v[1])
+    return rule.log_scale + top + value, 0.5 * (first - second)
+
+
+def _log_parents(signature: Signature, arrays: DatasetArrays, rule: Nodes, phi: Array) -> Array:
+    """log p (S,) of what is drawn from a parent, at the nodes."""
+    return jax.vmap(lambda z: log_draws(signature, phi, z, arrays, fixed=False) + jnp.zeros(()))(rule.z)
+
+
+@functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
+def explore(
+    signature: Signature,
+    arrays: DatasetArrays,
+    reference_scales: Array,
+    table: PointTable,
+    more_uniform: Array,
+    shift: Array,
+    num_rounds: Array,
+    count: Array,
+    num_nodes: int,
+    adaptation: Adaptation | None = None,
+) -> Nodes:
+    """Explore the first ``count`` datasets of a block under the reference and keep their nodes.
+
+    Parameters
+    ----------
+    arrays : leading axis B.
+    reference_scales : (K,) the reference of what is drawn from a parent is an equal mixture of N(0, s^2) in its
+        coordinate.
+    table : points of the adaptation, over the local variables.
+    more_uniform : (m, 1 + local) points of one round of the final sample.
+    shift : (B, 1 + local) uniform numbers of each dataset.
+    num_rounds : integer; the final sample has ``num_rounds * m`` points.
+    adaptation : leading axis B; of datasets that something else explored.
+    """
+
+    def dataset(pack: tuple) -> Nodes:
+        arrays, shift, adaptation = pack
+        reference = reference_of(signature, reference_scales)
+        base = functools.partial(log_base, signature, arrays, reference_scales)
+
+        def relative(z: Array) -> Array:
+            return log_likelihoods(signature, arrays, z) + base(z) - mixtures.log_density(reference, z)
+
+        if adaptation is None:
+            adaptation = adapt(relative, reference, table, shift[0], num_components=_NUM_COMPONENTS)
+        proposal = proposal_of(reference, adaptation.fitted)
+        centre = local_values(signature, arrays.local, adaptation.fitted.mean[:1])[0]
+
+        def one_round(index: Array, pool: _Pool) -> _Pool:
+            z = mixtures.draws(proposal, shifted(more_uniform, shift + _ROUND_SHIFT * (index + 1)))
+            log_mass = base(z) - mixtures.log_density(proposal, z) - np.log(z.shape[0])
+            deviation = local_values(signature, arrays.local, z) - centre
+            return _pooled(signature, pool, z, log_likelihoods(signature, arrays, z), log_mass, deviation)
+
+        pool = jax.lax.fori_loop(0, num_rounds, one_round, _empty_pool(signature, num_nodes))
+        rounds = num_rounds.astype(float)
+        pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
+        return _nodes(signature, reference_scales, pool, centre, adaptation.ess_fraction, adaptation.temperature)
+
+    return over_datasets(dataset, (arrays, shift, adaptation), count)
+
+
+_ROUND_SHIFT = 0.7548776662466927
+
+
+class _Pool(NamedTuple):
+    """Nodes in the making; see `Nodes`."""
+
+    z: Array
+    likelihood: Array
+    base: Array
+    log_scale: Array
+    mean: Array
+    square: Array
+
+
+def _empty_pool(signature: Signature, num_nodes: int) -> _Pool:
+    none, mass = jnp.zeros((2, num_nodes, signature.num_local)), jnp.zeros((2, num_nodes))
+    return _Pool(none[0], mass, mass, -jnp.inf, none, none[0])
+
+
+def _pooled(
+    signature: Signature, pool: _Pool, z: Array, log_likelihood: Array, log_base: Array, deviation: Array
+) -> _Pool:
+    """Add points z (n, local) that stand for exp(log_base) of the reference each, and compress: equal strata of
+    (L + base) mass along the interface."""
+    num_nodes, num_local = pool.z.shape
+    log_mass = jnp.where(jnp.isfinite(log_likelihood), log_likelihood + log_base, -jnp.inf)
+    top = jnp.max(log_mass)
+    log_scale = jnp.where(pool.log_scale > -jnp.inf, pool.log_scale, jnp.where(jnp.isfinite(top), top, 0.0))
+    half = jnp.arange(z.shape[0]) < z.shape[0] // 2
+    halves = jnp.stack([half, ~half]).astype(float)
+    mass = jnp.concatenate([pool.likelihood, halves * jnp.exp(log_mass - log_scale)], axis=1)
+    base = jnp.concatenate([pool.base, halves * jnp.exp(log_base)], axis=1)
+    points = jnp.concatenate([pool.z, z])
+    deviation = jnp.where(jnp.isfinite(deviation), deviation, 0.0)
+    mean = jnp.concatenate([pool.mean, jnp.stack([deviation, deviation])], axis=1)
+    square = jnp.concatenate([pool.square, deviation**2])
+    order = _along(points[:, jnp.array(signature.interface, dtype=int)])
+    points, mass, base, mean, square = points[order], mass[:, order], base[:, order], mean[:, order], square[order]
+    total = jnp.sum(mass, axis=0)
+    measure = total / jnp.maximum(jnp.sum(total), 1e-300) + jnp.sum(base, axis=0) / jnp.sum(base)
+    edges = jnp.searchsorted(jnp.cumsum(measure), np.arange(1, num_nodes) / num_nodes * jnp.sum(measure), side="left")
+    edges = jnp.concatenate([jnp.zeros(1, int), edges, jnp.full(1, points.shape[0])])
+    sums = [mass[half] * mean[half].T for half in range(2)]
+    columns = jnp.concatenate([mass, base, *sums, total * square.T])
+    cumulative = _starting_at_zero(jnp.cumsum(columns, axis=1))
+    strata = cumulative[:, edges[1:]] - cumulative[:, edges[:-1]]
+    masses = jnp.maximum(strata[:4], 0.0)
+    likelihood_mass = cumulative[0] + cumulative[1]
+    middle = 0.5 * (likelihood_mass[edges[:-1]] + likelihood_mass[edges[1:]])
+    pick = jnp.searchsorted(likelihood_mass[1:], middle, side="left")
+    pick = jnp.clip(pick, edges[:-1], jnp.maximum(edges[1:] - 1, edges[:-1]))
+    pick = jnp.minimum(pick, points.shape[0] - 1)
+    first, second, squares = (strata[4 + i * num_local : 4 + (i + 1) * num_local].T for i in range(3))
+    mean = jnp.stack([_ratio(sums, masses[half], mean[half, pick]) for half, sums in enumerate((first, second))])
+    square = _ratio(squares, masses[0] + masses[1], square[pick])
+    return _Pool(points[pick], masses[:2], masses[2:], log_scale, mean, square)
+
+
+def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
+    """Means (S, local) from ``sums`` (S, local); where the mass (S,) is all rounding, ``otherwise``."""
+    sound = mass > 1e-12 * jnp.sum(mass)
+    return jnp.where(sound[:, None], sums / jnp.maximum(mass, 1e-300)[:, None], otherwise)
+
+
+def _nodes(
+    signature: Signature, scales: Array, pool: _Pool, centre: Array, ess_fraction: Array, temperature: Array
+) -> Nodes:
+    log_reference = log_interface_reference(signature, scales, pool.z)
+    return Nodes(
+        pool.z,
+        log_reference,
+        pool.likelihood,
+        pool.base,
+        pool.log_scale,
+        centre,
+        pool.mean,
+        pool.square,
+        ess_fraction,
+        temperature,
+    )
+
+
+def _starting_at_zero(cumulative: Array) -> Array:
+    return jnp.concatenate([jnp.zeros((cumulative.shape[0], 1)), cumulative], axis=1)
+
+
+def _along(points: Array) -> Array:
+    """Order (n,) of points (n, d) along a line that keeps neighbours together: sorted in 1-D, a Morton curve beyond."""
+    dimension = points.shape[-1]
+    if dimension <= 1:
+        return argsort(points[:, 0]) if dimension else jnp.arange(points.shape[0])
+    bits = max(1, min(10, 30 // dimension))
+    rank = jnp.stack([argsort(argsort(points[:, i])) for i in range(dimension)], axis=-1)
+    level = (rank * (2**bits) // points.shape[0]).astype(jnp.int64)
+    code = jnp.zeros(points.shape[0], dtype=jnp.int64)
+    for bit in range(bits):
+        for i in range(dimension):
+            code = code | (((level[:, i] >> bit) & 1) << (bit * dimension + i))
+    return argsort(code)
+
+
+@functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
+def nodes_from_points(
+    signature: Signature,
+    arrays: DatasetArrays,
+    reference_scales: Array,
+    z: Array,
+    log_likelihood: Array,
+    log_proposal: Array,
+    num_nodes: int,
+) -> Nodes:
+    """Nodes of one dataset from points (n, local) that a host explored: log L (n,) and the proposal's log density
+    (n,)."""
+    log_mass = log_base(signature, arrays, reference_scales, z) - log_proposal - np.log(z.shape[0])
+    weights = self_normalised(log_likelihood + log_mass)
+    centre = local_values(signature, arrays.local, z[jnp.argmax(weights)][None])[0]
+    deviation = local_values(signature, arrays.local, z) - centre
+    pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_likelihood, log_mass, deviation)
+    ess_fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
+    return _nodes(signature, reference_scales, pool, centre, ess_fraction, jnp.ones(()))
+
+
+def private_posterior(
+    signature: Signature, uniform: Array, arrays: DatasetArrays, rule: Nodes, phi: Array, chance: Array
+) -> PrivatePosterior:
+    """By the moments of all nodes, averaged over ``phi``, and one node for each phi."""
+    log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
+
+    def at(phi: Array, chance: Array) -> tuple[Array, Array]:
+        log_p = _log_parents(signature, arrays, rule, phi)
+        weights = self_normalised(log_p + log_mass)
+        return weights, rule.z[pick(weights, chance[0])]
+
+    weights, picked = jax.vmap(at)(phi, chance)
+    share = rule.likelihood / jnp.maximum(jnp.sum(rule.likelihood, axis=0), 1e-300)
+    halves = share * jnp.mean(weights, axis=0)  # (2, S)
+    first, second = jnp.einsum("hs,hsl->hl", halves, rule.mean) / jnp.maximum(
+        jnp.sum(halves, axis=1, keepdims=True), 1e-300
+    )
+    mean = jnp.einsum("hs,hsl->l", halves, rule.mean)
+    variance = jnp.sum(halves, axis=0) @ rule.square - mean**2
+    return PrivatePosterior(rule.centre + mean, jnp.maximum(variance, 0.0), 0.5 * jnp.abs(first - second), picked)

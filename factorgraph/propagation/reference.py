@@ -1,0 +1,122 @@
+"""What a dataset is explored under: a reference density of its locals, and a frame for its shared variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from factorgraph.graph.density import (
+    LOG_SQRT_2PI,
+    DatasetArrays,
+    Signature,
+    log_draws,
+    log_joint,
+    log_likelihood,
+    log_whitened,
+    values_of,
+)
+from messages.array_namespace import namespace
+from searches import mixture as mixtures
+from searches.adaptive_importance import Adaptation
+from searches.mixture import Mixture
+from searches.target import Target
+
+Array = Any
+
+
+class Frame(NamedTuple):
+    """Where the shared variables are thought to be when a dataset is explored: phi = mean + cholesky N(0, 1)."""
+
+    mean: Array  # (shared,)
+    cholesky: Array  # (shared, shared)
+
+
+def reference_of(signature: Signature, scales: Array) -> Mixture:
+    """The reference density of z: N(0, 1) where there is a whitened prior, N(0, s^2) mixed over s elsewhere."""
+    xp = namespace(scales)
+    if len(signature.whitened) == signature.num_local:
+        scales = xp.ones(1)
+    own = np.zeros(signature.num_local, dtype=bool)
+    own[list(signature.whitened)] = True
+    widths = xp.where(own[None, :], 1.0, scales[:, None])
+    num = widths.shape[0]
+    return Mixture(
+        xp.full(num, -np.log(num)),
+        xp.zeros((num, signature.num_local)),
+        widths[:, :, None] * np.eye(signature.num_local),
+    )
+
+
+def joint_reference(signature: Signature, scales: Array) -> Mixture:
+    """The reference density of (standardised phi, z): N(0, 1) for phi, `reference_of` for z."""
+    xp = namespace(scales)
+    local = reference_of(signature, scales)
+    num, size = local.num_components, signature.num_shared + signature.num_local
+    widths = xp.concatenate(
+        [xp.ones((num, signature.num_shared)), xp.diagonal(local.cholesky, axis1=1, axis2=2)], axis=1
+    )
+    return Mixture(local.log_weight, xp.zeros((num, size)), widths[:, :, None] * np.eye(size))
+
+
+def interface_reference(signature: Signature, scales: Array) -> Mixture:
+    """The marginal of `reference_of` in what the parents' densities involve."""
+    whole, kept = reference_of(signature, scales), list(signature.interface)
+    return Mixture(whole.log_weight, whole.mean[:, kept], whole.cholesky[:, kept][:, :, kept])
+
+
+def log_interface_reference(signature: Signature, scales: Array, z: Array) -> Array:
+    """`interface_reference` (n,) at points (n, local)."""
+    if not signature.interface:
+        return namespace(z).zeros(z.shape[0])
+    return mixtures.log_density(interface_reference(signature, scales), z[:, list(signature.interface)])
+
+
+def log_base(signature: Signature, arrays: DatasetArrays, scales: Array, z: Array) -> Array:
+    """Log density (n,) at points (n, local): the priors of what no parent's density involves, the reference of the
+    rest. Namespace-agnostic."""
+    phi = namespace(z).zeros((signature.num_shared, 1))
+    own = log_draws(signature, phi, z.T, arrays, fixed=True) + log_whitened(signature, z.T)
+    return log_interface_reference(signature, scales, z) + own
+
+
+def log_likelihoods(signature: Signature, arrays: DatasetArrays, z: Array) -> Array:
+    """log L (n,) at points (n, local) of a dataset whose likelihood reads no shared variable."""
+    phi = jnp.zeros(signature.num_shared)
+    constants = arrays.constants[: signature.num_constants]
+    return jax.vmap(lambda z: log_likelihood(signature, values_of(signature, phi, z, arrays), constants))(z)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetTarget:
+    """What a search explores of one dataset, as a hashable callable: its density relative to N(0, I) in x = (phi, z).
+
+    ``data`` is ``(arrays, frame)``; x holds phi, standardised by the frame, only where the likelihood reads it.
+    """
+
+    signature: Signature
+    joint: bool
+
+    def __call__(self, x: Array, data: tuple[DatasetArrays, Frame]) -> Array:
+        arrays, frame = data
+        signature = self.signature
+        if not self.joint:
+            phi = jnp.zeros(signature.num_shared)
+            constants = arrays.constants[: signature.num_constants]
+            own = log_draws(signature, phi, x, arrays, fixed=True) + log_whitened(signature, x)
+            held = jnp.sum(jnp.array([-0.5 * x[i] ** 2 - LOG_SQRT_2PI for i in signature.interface]))
+            standard = 0.5 * x @ x + signature.num_local * LOG_SQRT_2PI
+            return log_likelihood(signature, values_of(signature, phi, x, arrays), constants) + own + held + standard
+        phi = frame.mean + frame.cholesky @ x[: signature.num_shared]
+        z = x[signature.num_shared :]
+        return log_joint(signature, phi, z, arrays) + 0.5 * z @ z + signature.num_local * LOG_SQRT_2PI
+
+
+def explored_by(optimiser: Any, target: Target, num_components: int, seed: list[int]) -> Adaptation:
+    """A mixture fitted to the samples of a search of one dataset, on the host."""
+    samples = optimiser.explore(target, seed=int(np.random.default_rng(seed).integers(2**31)))
+    fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=20)
+    return Adaptation(fitted, np.float64(1.0), samples.effective_sample_size / len(samples.x), np.int64(1))

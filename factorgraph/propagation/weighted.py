@@ -1,0 +1,51 @@
+"""Weighted points of a dataset's locals: their moments in the user's coordinates, and draws from them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from factorgraph.graph.density import DatasetArrays, Signature
+
+Array = Any
+
+
+class PrivatePosterior(NamedTuple):
+    """Of one dataset, z given the data: ``mean``, ``variance`` and the ``error`` of the mean (local,) in the user's
+    coordinates, and a point z (M, local) for each of M draws of phi."""
+
+    mean: Array
+    variance: Array
+    error: Array
+    z: Array
+
+
+def local_values(signature: Signature, local: Array, z: Array) -> Array:
+    """Points (n, local) in the user's coordinates; ``local`` (local, 4)."""
+    roles = sorted((role for role in signature.roles if not role.shared), key=lambda role: role.position)
+    return jnp.stack([role.value(z[:, role.position], local[role.position]) for role in roles], axis=-1)
+
+
+def moments_of(signature: Signature, arrays: DatasetArrays, z: Array, weights: Array) -> tuple[Array, Array]:
+    """Mean and variance (local,) in the user's coordinates of weighted points (n, local)."""
+    theta = local_values(signature, arrays.local, z)
+    mean = weights @ theta
+    return mean, weights @ (theta - mean) ** 2
+
+
+def half_mean(weights: Array, theta: Array) -> Array:
+    """Mean (local,) of theta (M, n, local) under weights (M, n) that are normalised for each of the M."""
+    weights = weights / jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1e-300)
+    return jnp.einsum("mn,mnl->l", weights, theta) / weights.shape[0]
+
+
+def self_normalised(log_weight: Array) -> Array:
+    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+    top = jnp.max(log_weight)
+    weights = jnp.exp(log_weight - jnp.where(jnp.isfinite(top), top, 0.0))
+    return weights / jnp.maximum(jnp.sum(weights), 1e-300)
+
+
+def pick(weights: Array, chance: Array) -> Array:
+    return jnp.minimum(jnp.searchsorted(jnp.cumsum(weights), chance), weights.shape[0] - 1)
