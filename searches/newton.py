@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from messages.array_namespace import cholesky, namespace, solve_triangular
-from searches.mixture import repeated
 
 Array = Any
 
@@ -20,6 +20,7 @@ _DIFFERENCE = 1e-3  # in units of the current length scales
 _LONGEST_STEP = 3.0  # in units of the lengths of the start
 _SMALLEST_CURVATURE = 0.05  # what a flatter direction counts as: lengths grow at most fourfold a step
 _SHORTER = 0.25
+_ARRIVED = 0.01  # a step in units of the current lengths
 
 
 class Modes(NamedTuple):
@@ -64,14 +65,19 @@ def find_modes(log_density: Callable[[Array], Array], mean: Array, factor: Array
         white = solve_triangular(root, slope[..., None])
         newton = solve_triangular(root, white, trans=1)[..., 0]
         ahead = xp.einsum("kij,kj->ki", best.cholesky, newton)
-        length = xp.sqrt(xp.sum(solve_triangular(factor, ahead[..., None])[..., 0] ** 2, axis=-1, keepdims=True))
-        ahead = ahead * xp.minimum(1.0, _LONGEST_STEP / xp.maximum(length, 1e-300))
+        ahead = ahead * xp.minimum(1.0, _LONGEST_STEP / xp.maximum(_length(factor, ahead), 1e-300))[:, None]
         moved = Modes(centre, _new_factor(best.cholesky, root), values[:, 0])
         chosen = Modes(*(_where(higher, new, old) for new, old in zip(moved, best, strict=True)))
         return _State(chosen, _where(higher, ahead, _SHORTER * state.step))
 
-    start = Modes(mean, factor, xp.full(mean.shape[:1], -np.inf))
-    return repeated(step, num_steps, _State(start, xp.zeros_like(mean))).best
+    state = _State(Modes(mean, factor, xp.full(mean.shape[:1], -np.inf)), xp.zeros_like(mean))
+    if xp is np:  # every evaluation may be a call of Python code: none after all have arrived
+        for _ in range(num_steps):
+            state = step(state)
+            if np.all(_length(state.best.cholesky, state.step) < _ARRIVED):
+                break
+        return state.best
+    return jax.lax.fori_loop(0, num_steps, lambda _, current: step(current), state).best
 
 
 def _stencil(dimension: int) -> np.ndarray:
@@ -110,6 +116,12 @@ def _new_factor(factor: Array, root: Array) -> Array:
     xp = namespace(factor, root)
     white = solve_triangular(root, xp.swapaxes(factor, -1, -2))  # root^-1 L^T: its Gram matrix is the covariance
     return cholesky(xp.swapaxes(white, -1, -2) @ white)
+
+
+def _length(factor: Array, step: Array) -> Array:
+    """(K,) lengths of ``step`` (K, d) in units of ``factor`` (K, d, d)."""
+    xp = namespace(factor, step)
+    return xp.sqrt(xp.sum(solve_triangular(factor, step[..., None])[..., 0] ** 2, axis=-1))
 
 
 def _where(which: Array, new: Array, old: Array) -> Array:

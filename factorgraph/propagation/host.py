@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, values_of
+from factorgraph.graph.density import DatasetArrays, Signature, log_draws, log_whitened, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, population
 from factorgraph.propagation.blocks import block_size, blocks_of, gathered
@@ -28,20 +28,26 @@ from factorgraph.propagation.contracted import (
     Points,
 )
 from factorgraph.propagation.inner import LocalPosterior
-from factorgraph.propagation.joint import Conditional, conditional_of, conditional_points
+from factorgraph.propagation.joint import (
+    NEWTON_STEPS,
+    Conditional,
+    conditional_means,
+    conditional_of,
+    proposal_at,
+)
 from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.reference import Frame, explored_by, joint_reference, log_base, reference_of
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
+from searches.newton import Modes, find_modes
 from searches.quasi import uniform_points
 from searches.target import Target
 
-_NUM_COMPONENTS = 4
+_NUM_COMPONENTS = 3
 _ADAPTATION_POINTS = 256
 _FINAL_POINTS = 1024
-_SEEKING = (32, 2)  # points and Newton steps of an integral over the locals, while the mode is sought
-_SHARP = (128, 6)  # thereafter
+_NUM_POINTS, _SHARP_POINTS = 16, 64  # of an integral over the locals: while the mode is sought, and thereafter
 _NODES = 256
 
 
@@ -68,7 +74,7 @@ class HostPlate(ContractedPlate):
         self._rules: list[Any] = [None] * plate.size
         self._blocks = blocks_of(np.arange(plate.size), block_size(plate.size, 0))
         self._block_rules: list[Nodes] = []
-        self._num_points, self._num_steps = _SEEKING
+        self._num_points = _NUM_POINTS
 
     # --- one dataset ---
 
@@ -81,19 +87,22 @@ class HostPlate(ContractedPlate):
         constants = tuple(c[row].item() if c.ndim == 1 else c[row] for c in arrays.constants)
         return DatasetArrays(constants, arrays.shared[row], self.local_parameters[row])
 
-    def log_likelihood(self, row: int, values: Sequence[float]) -> float:
-        """The user's log likelihood at one point, -inf where it raises, fails an assertion or is no finite number."""
-        signature, term = self.plate.signature, self.plate.terms[row]
-        constants = self.constants_of(row)
+    def log_likelihoods(self, row: int, points: Sequence[Sequence[float]]) -> np.ndarray:
+        """The user's log likelihood (n,) at ``points``, call by call: -inf where it raises, fails an assertion or is no
+        finite number."""
+        signature, term, constants = self.plate.signature, self.plate.terms[row], self.constants_of(row)
+        functions = [factor.analysis.log_likelihood_function for factor in term.factors]
+        return np.array([self._log_likelihood(row, signature, functions, values, constants) for values in points])
+
+    def _log_likelihood(
+        self, row: int, signature: Signature, functions: list[Any], values: Sequence[float], constants: tuple[Any, ...]
+    ) -> float:
         if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
             return -np.inf
         self.num_likelihood_calls += 1
         try:
             instances, _ = signature.structure.build(values, constants)
-            total = sum(
-                float(factor.analysis.log_likelihood_function(instance))
-                for factor, instance in zip(term.factors, instances, strict=True)
-            )
+            total = sum(float(function(instance)) for function, instance in zip(functions, instances, strict=True))
         except Exception:  # user code: the one place that meets it, and keeps what it said
             self.failures[row] = traceback.format_exc(limit=-4)
             return -np.inf
@@ -111,10 +120,10 @@ class HostPlate(ContractedPlate):
         return total
 
     def _called(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """log L (n,), call by call."""
-        signature, arrays = self.plate.signature, self._arrays_of(row)
-        points = [values_of(signature, p, t, arrays) for p, t in zip(phi, z, strict=True)]
-        return np.array([self.log_likelihood(row, [float(value) for value in point]) for point in points])
+        """log L (n,) at ``phi`` (n, shared) and ``z`` (n, local)."""
+        values = values_of(self.plate.signature, phi.T, z.T, self._arrays_of(row))
+        columns = [np.broadcast_to(value, len(z)).tolist() for value in values]
+        return self.log_likelihoods(row, list(zip(*columns, strict=True)) if columns else [()] * len(z))
 
     # --- exploration ---
 
@@ -123,7 +132,7 @@ class HostPlate(ContractedPlate):
     ) -> None:
         if not self.explored:
             return
-        self.surrogate, (self._num_points, self._num_steps) = None, _SEEKING
+        self.surrogate, self._num_points = None, _NUM_POINTS
         scales = PROPER_SCALES if proper else UNKNOWN_SCALES
         for row in range(self.plate.size) if chosen is None else chosen:
             if self.method == "population":
@@ -187,7 +196,7 @@ class HostPlate(ContractedPlate):
 
     def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
         if self.method == "joint":
-            self._num_points, self._num_steps = _SHARP
+            self._num_points = _SHARP_POINTS
             self.fit_surrogate(mean, factor)
 
     # --- evaluation ---
@@ -222,16 +231,23 @@ class HostPlate(ContractedPlate):
 
     def _conditional(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points z (M, n, local) of the proposals at ``phi`` (M, shared), and their log weights (M, n)."""
-        uniform = uniform_points(self._num_points, 1 + self.plate.signature.num_local, self.seed + 2)
-        pairs = [self._weighted(row, uniform, point) for point in phi]
-        return np.stack([z for z, _ in pairs]), np.stack([log_weight for _, log_weight in pairs])
+        rule, local = self._rules[row], self.plate.signature.num_local
 
-    def _weighted(self, row: int, uniform: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         def log_density(z: np.ndarray) -> np.ndarray:
-            return self._log_joint(row, np.broadcast_to(phi, (len(z), len(phi))), z)
+            return self._log_joint(row, np.repeat(phi, len(z) // len(phi), axis=0), z)
 
-        z, log_proposal = conditional_points(uniform, self._rules[row], phi, log_density, self._num_steps)
-        return z, log_density(z) - log_proposal
+        means = conditional_means(rule, phi)
+        num = means.shape[1]
+        factors = np.tile(rule.cholesky, (len(phi), 1, 1))
+        modes = find_modes(log_density, means.reshape(-1, local), factors, NEWTON_STEPS)
+        uniform = shifted(uniform_points(self._num_points, 1 + local, self.seed + 2), rule.shift)
+        points, log_proposals = [], []
+        for k, mean in enumerate(means):
+            proposal = proposal_at(rule, mean, Modes(*(part[k * num : (k + 1) * num] for part in modes)))
+            points.append(mixtures.draws(proposal, uniform))
+            log_proposals.append(mixtures.log_density(proposal, points[-1]))
+        z = np.stack(points)
+        return z, log_density(z.reshape(-1, local)).reshape(len(phi), -1) - np.stack(log_proposals)
 
     def _integrals(self, row: int, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """log f of one dataset at ``phi`` (M, shared), and its error, both (M,)."""

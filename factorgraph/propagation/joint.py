@@ -30,12 +30,12 @@ from messages.array_namespace import namespace, solve_triangular
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, PointTable, adapt, shifted
 from searches.mixture import Mixture
-from searches.newton import find_modes
+from searches.newton import Modes, find_modes
 
 Array = Any
 
 _NUM_COMPONENTS = 5
-_NEWTON_STEPS = 8
+NEWTON_STEPS = 8
 _REFERENCE_FRACTION, _CONDITIONAL_FRACTION = 0.1, 0.3  # of the points; the others are about the modes
 
 
@@ -76,31 +76,36 @@ def conditional_draws(
 
 
 def conditional_points(
-    uniform: Array,
-    rule: Conditional,
-    phi: Array,
-    log_density: Callable[[Array], Array],
-    num_steps: int = _NEWTON_STEPS,
+    uniform: Array, rule: Conditional, phi: Array, log_density: Callable[[Array], Array]
 ) -> tuple[Array, Array]:
-    """Points (n, local) of the proposal given phi and their log density (n,). Namespace-agnostic.
+    """Points (n, local) of the proposal given phi and their log density (n,).
 
     Parameters
     ----------
     uniform : (n, 1 + local) standardised points.
     log_density : (n, local) -> (n,), log L p(z | phi).
     """
-    xp = namespace(rule.gain, phi)
-    mean = rule.mean_z + xp.einsum("kls,ks->kl", rule.gain, phi - rule.mean_phi)
-    conditional = mixtures.widened(Mixture(rule.log_weight, mean, rule.cholesky))
-    modes = find_modes(log_density, mean, rule.cholesky, num_steps)
-    equal = xp.zeros_like(rule.log_weight) - float(np.log(rule.log_weight.shape[0]))
-    about_modes = mixtures.widened(Mixture(equal, modes.mean, modes.cholesky))
-    spread = mixtures.combine(
-        rule.reference, conditional, _REFERENCE_FRACTION / (_REFERENCE_FRACTION + _CONDITIONAL_FRACTION)
-    )
-    proposal = mixtures.combine(spread, about_modes, _REFERENCE_FRACTION + _CONDITIONAL_FRACTION)
+    mean = conditional_means(rule, phi)
+    proposal = proposal_at(rule, mean, find_modes(log_density, mean, rule.cholesky, NEWTON_STEPS))
     z = mixtures.draws(proposal, shifted(uniform, rule.shift))
     return z, mixtures.log_density(proposal, z)
+
+
+def conditional_means(rule: Conditional, phi: Array) -> Array:
+    """(..., K, local) at ``phi`` (..., shared). Namespace-agnostic."""
+    xp = namespace(rule.gain, phi)
+    return rule.mean_z + xp.einsum("kls,...ks->...kl", rule.gain, phi[..., None, :] - rule.mean_phi)
+
+
+def proposal_at(rule: Conditional, mean: Array, modes: Modes) -> Mixture:
+    """The proposal in z at one phi, where the conditional means are ``mean`` (K, local). Namespace-agnostic."""
+    equal = namespace(mean).zeros_like(rule.log_weight) - float(np.log(rule.log_weight.shape[0]))
+    about_modes = mixtures.widened(Mixture(equal, modes.mean, modes.cholesky))
+    conditional = mixtures.widened(Mixture(rule.log_weight, mean, rule.cholesky))
+    others = _REFERENCE_FRACTION + _CONDITIONAL_FRACTION
+    return mixtures.combine(
+        mixtures.combine(rule.reference, conditional, _REFERENCE_FRACTION / others), about_modes, others
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("signature",))

@@ -259,8 +259,11 @@ def _correction(graph: ContractedGraph, state: EPState, start: Start, settings: 
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 128
-    if any(plate.method == "joint" for plate in graph.plates):  # every draw costs likelihood calls
-        num = min(num, 1024 if size <= 20 else 512 if size <= 50 else 256 if size <= 200 else 128)
+    if any(
+        plate.method == "joint" and plate.surrogate is None for plate in graph.plates
+    ):  # draws cost likelihood calls
+        cheap = all(plate.is_cheap for plate in graph.plates)
+        num = min(num, 2048 if cheap else 512 if size <= 50 else 256 if size <= 200 else 128)
     others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
     return correct(graph, state, others, num_draws=num, seed=settings.seed)
 
