@@ -57,7 +57,7 @@ def over_datasets(function: Callable[[Any], Any], arrays: Any, count: Array) -> 
     """
     size = jax.tree.leaves(arrays)[0].shape[0]
     batches = jax.tree.map(lambda a: a.reshape(size // LANES, LANES, *a.shape[1:]), arrays)
-    batched = jax.vmap(function)
+    batched = jax.jit(jax.vmap(function), inline=True)  # traced once, for its shapes and in the loop
     shapes = jax.eval_shape(batched, jax.tree.map(lambda a: a[0], batches))
     empty = jax.tree.map(lambda s: jnp.zeros((size // LANES, *s.shape), s.dtype), shapes)
 
