@@ -25,6 +25,7 @@ Array = Any
 
 DEFENSIVE_FRACTION = 0.25
 _SMALLEST_ESS_FRACTION = 0.15
+_POOR_ESS_FRACTION, _MOST_POLISHING = 0.15, 6
 _CANDIDATES, _BISECTIONS = 16, 4
 _SMALLEST_LOG_EXPONENT = -46.0
 _GOLDEN = 0.6180339887498949
@@ -83,8 +84,8 @@ def adapt(
     """
 
     def cond(state: tuple) -> Array:
-        _, temperature, _, polished, stage = state
-        return (stage < table.num_stages) & ((temperature < 1.0) | (polished < 1))
+        _, temperature, fraction, polished, stage = state
+        return (stage < table.num_stages) & _unfinished(temperature, fraction, polished)
 
     def body(state: tuple) -> tuple:
         fitted, previous, _, polished, stage = state
@@ -110,7 +111,7 @@ def adapt_on_host(
     """`adapt` for a likelihood that JAX cannot trace: the same stages, in NumPy."""
     fitted = mixtures.isotropic(np.ones(num_components), table.normal.shape[-1])
     temperature, fraction, stage, polished = 0.0, 0.0, 0, 0
-    while stage < table.num_stages and (temperature < 1.0 or polished < 1):
+    while stage < table.num_stages and _unfinished(temperature, fraction, polished):
         polished += int(temperature >= 1.0)
         points, log_proposal = propose(reference, fitted, table, shift, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
@@ -118,6 +119,11 @@ def adapt_on_host(
         fitted, temperature, fraction = absorb(points, values, log_weight, num_components, temperature)
         stage += 1
     return Adaptation(fitted, temperature, fraction, stage)
+
+
+def _unfinished(temperature: Array, fraction: Array, polished: Array) -> Array:
+    """Once the exponent is one the mixture is fitted once more, and further while few points count."""
+    return (temperature < 1.0) | (polished < 1) | ((fraction < _POOR_ESS_FRACTION) & (polished < _MOST_POLISHING))
 
 
 def propose(reference: Mixture, fitted: Mixture, table: PointTable, shift: Array, stage: Array) -> tuple[Array, Array]:
