@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "factorgraph.analysis": ("Analysis", "Visualizer"),
+    "factorgraph.contracted": ("Contracted",),
     "factorgraph.errors": (
         "FactorGraphError",
         "GraphError",

@@ -8,6 +8,7 @@ from typing import Any
 
 from factorgraph import drawing
 from factorgraph.analysis import Analysis
+from factorgraph.contracted import Contracted
 from factorgraph.errors import GraphError, UnknownArgument, name_hint
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.graph.names import dataset_names_of, names_of
@@ -140,6 +141,12 @@ class FactorGraphModel(Analysis):
         """Sum of the datasets' log likelihoods at an instance of `global_prior_model`, nats."""
         pairs = zip(self.factors, list(instance)[: len(self.factors)], strict=True)
         return sum(factor.analysis.log_likelihood_function(child) for factor, child in pairs)
+
+    @cached_property
+    def contracted(self) -> Contracted:
+        """The graph with its private variables integrated out, for a search over the few shared ones; see
+        `Contracted`."""
+        return Contracted(self)
 
     def optimise(self, optimiser: Any = None, **settings: Any) -> Result:
         """Solve the graph by expectation propagation.

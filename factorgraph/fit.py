@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from factorgraph.contracted import Contracted
 from factorgraph.errors import GraphError
 from factorgraph.factor_graph_model import FactorGraphModel
 from factorgraph.graph.factors import AnalysisFactor
@@ -62,7 +63,7 @@ class GlobalSearch:
         model
             ``graph.global_prior_model`` of a `FactorGraphModel`; or the `Model` or `Collection` of a single `Analysis`.
         analysis
-            The graph, or the single analysis.
+            The graph, the single analysis, or ``graph.contracted`` (its model is its own ``global_prior_model``).
         seed
             The same seed gives the same result.
         info
@@ -76,13 +77,14 @@ class GlobalSearch:
             The search cannot take this graph: an improper prior, a likelihood that JAX cannot trace; the mend is named.
         """
         graph = _graph_of(model, analysis)
-        target, start = target_of(graph), time.perf_counter()
+        start = time.perf_counter()
+        target = graph.target if isinstance(graph, Contracted) else target_of(graph)
         samples = self.explore(target, seed=seed)
         factors = zip(graph.factors, graph.dataset_names, strict=True)
         result = SearchResult(
             model if graph is not analysis else graph.global_prior_model,
             samples,
-            global_variables(graph),
+            graph.variables if isinstance(graph, Contracted) else global_variables(graph),
             name=self.name or type(self).__name__,
             note="" if target.proper_prior else _IMPROPER,
             seconds=time.perf_counter() - start,
@@ -140,12 +142,12 @@ class LaplaceOptimiser(Laplace):
     """`Laplace` as the ``optimiser`` of a factor or of ``graph.optimise``."""
 
 
-def _graph_of(model: Any, analysis: Any) -> FactorGraphModel:
-    if not isinstance(analysis, FactorGraphModel):
+def _graph_of(model: Any, analysis: Any) -> FactorGraphModel | Contracted:
+    if not isinstance(analysis, FactorGraphModel | Contracted):
         return FactorGraphModel(AnalysisFactor(model, analysis))
     if model is not analysis.global_prior_model:
         raise GraphError(
-            "fit(model=..., analysis=graph): the model of a graph is graph.global_prior_model, "
+            "fit(model=..., analysis=graph): the model of a graph is its global_prior_model, "
             f"got {type(model).__name__}. Pass model=graph.global_prior_model; to change a dataset's model, change it "
             "before its AnalysisFactor is made."
         )

@@ -84,12 +84,14 @@ def target_of(graph: Graph) -> Target:
         Variables are drawn from one another in a circle, or from a flat density.
     """
     variables = global_variables(graph)
-    generations = _generations(graph.terms.draws, variables)
+    generations = generations_of(graph.terms.draws, variables)
     position = {row[0]: i for i, row in enumerate(row for g in generations for rows in g.values() for row in rows)}
     lanes = zip(graph.plates, graph.lanes, strict=True)
     likelihoods = [(plate, lane.name == "jax") for plate, lane in lanes if plate.signature.analyses]
     called = [plate for plate, is_traced in likelihoods if not is_traced]
-    program, data = _program(graph, [p for p, is_traced in likelihoods if is_traced], variables, generations, position)
+    program, data = program_of(
+        graph, [p for p, is_traced in likelihoods if is_traced], variables, generations, position
+    )
     summed, log_prior = densities_of(program)
     host = HostLogLikelihood(summed, [(p, np.stack(_slot_positions(graph, p, position), axis=1)) for p in called])
     proper = data.proper is None
@@ -100,7 +102,7 @@ def target_of(graph: Graph) -> Target:
         data=data,
         is_jax=not called,
         proper_prior=proper,
-        to_parameters=_ToParameters(program, data, np.array([position[v] for v in variables], dtype=int)),
+        to_parameters=ToParameters(program, data, np.array([position[v] for v in variables], dtype=int)),
     )
 
 
@@ -157,7 +159,7 @@ def _constants(plate: Plate, row: int) -> tuple[Any, ...]:
     return tuple(c[row].item() if c.ndim == 1 else c[row] for c in constants)
 
 
-class _ToParameters:
+class ToParameters:
     """(n, P) x to the user's coordinates, on the host."""
 
     def __init__(self, program: Program, data: ProgramArrays, positions: np.ndarray) -> None:
@@ -170,7 +172,7 @@ class _ToParameters:
 # --- from a graph to its program ---
 
 
-def _generations(draws: dict[Variable, Draw], variables: Sequence[Variable]) -> list[Generation]:
+def generations_of(draws: dict[Variable, Draw], variables: Sequence[Variable]) -> list[Generation]:
     """Rows of like draws by generation: every parent is in an earlier one."""
     distinct = {id(draw.parameters): draw.parameters for draw in draws.values()}
     recipes = {key: structure_of(parameters) for key, parameters in distinct.items()}
@@ -207,7 +209,7 @@ def _numbers_only(num_parameters: int) -> Structure:
     return structure_of((0.0,) * num_parameters)[0]
 
 
-def _program(
+def program_of(
     graph: Graph,
     plates: Sequence[Plate],
     variables: Sequence[Variable],

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from factorgraph.graph.coordinate import coordinate_from_value
-from factorgraph.graph.density import parameters_of
+from factorgraph.graph.density import DatasetArrays, parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Family, Flat
 from factorgraph.propagation.inner import LocalPosterior
@@ -27,6 +28,14 @@ PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the p
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
 FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
+
+
+class Frozen(NamedTuple):
+    """What log f of some datasets is evaluated from: leading axis n; ``uniform`` are the points of ``joint``."""
+
+    arrays: DatasetArrays
+    rule: Any
+    uniform: np.ndarray
 
 
 class ContractedPlate(abc.ABC):
@@ -112,6 +121,16 @@ class ContractedPlate(abc.ABC):
     @abc.abstractmethod
     def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """`log_factors` by integrals."""
+
+    @abc.abstractmethod
+    def frozen(self, rows: np.ndarray) -> Frozen:
+        """What log f of ``rows`` (n,) is evaluated from.
+
+        Raises
+        ------
+        GraphError
+            Log f calls a likelihood that JAX cannot trace.
+        """
 
     @abc.abstractmethod
     def local_posterior(

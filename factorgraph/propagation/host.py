@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
+from factorgraph.errors import GraphError
 from factorgraph.graph.density import DatasetArrays, Signature, log_draws, log_whitened, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, population
@@ -25,6 +26,7 @@ from factorgraph.propagation.contracted import (
     PROPER_SCALES,
     UNKNOWN_SCALES,
     ContractedPlate,
+    Frozen,
     Points,
 )
 from factorgraph.propagation.inner import LocalPosterior
@@ -224,6 +226,19 @@ class HostPlate(ContractedPlate):
             return values, np.zeros_like(values)
         pairs = [self._integrals(row, every[row]) for row in range(self.plate.size)]
         return np.stack([value for value, _ in pairs]), np.stack([error for _, error in pairs])
+
+    def frozen(self, rows: np.ndarray) -> Frozen:
+        if self.method != "population":
+            raise GraphError(
+                f"{self.plate.names[0]}: its likelihood reads shared variables and JAX cannot trace it, so the "
+                "contracted graph would call it at every point. Write it with jax.numpy, or search "
+                "graph.global_prior_model."
+            )
+        arrays = jax.tree.map(lambda a: a[rows], self.plate.arrays._replace(local=self.local_parameters))
+        rule = jax.tree.map(
+            lambda *parts: np.stack([np.asarray(part) for part in parts]), *(self._rules[i] for i in rows)
+        )
+        return Frozen(arrays, rule, np.zeros((0, 0)))
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)

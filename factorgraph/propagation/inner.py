@@ -27,7 +27,7 @@ from factorgraph.propagation.weighted import local_values
 
 Array = Any
 
-_LOG_FACTORS: dict[str, Any] = {
+LOG_FACTORS: dict[str, Any] = {
     "direct": analytic.direct_log_factor,
     "analytic": analytic.log_factor,
     "population": population.log_factor,
@@ -56,7 +56,7 @@ def log_factors(
     -------
     log f (B, n), -inf where not finite; half the difference of the two half-sample estimates (B, n).
     """
-    one = functools.partial(_LOG_FACTORS[method], signature, uniform)
+    one = functools.partial(LOG_FACTORS[method], signature, uniform)
 
     def dataset(pack: tuple) -> tuple[Array, Array]:
         arrays, rule, points = pack

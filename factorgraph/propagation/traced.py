@@ -20,6 +20,7 @@ from factorgraph.propagation.contracted import (
     PROPER_SCALES,
     UNKNOWN_SCALES,
     ContractedPlate,
+    Frozen,
     Points,
 )
 from factorgraph.propagation.inner import LocalPosterior
@@ -253,7 +254,10 @@ class TracedPlate(ContractedPlate):
         blocks, arrays, rules = self._blocks, self._arrays, self._rules
         if chosen is not None:
             blocks = blocks_of(chosen, self._block_size)
-            arrays, rules = [self._block_arrays(b.rows) for b in blocks], [self._rule_of(b.rows) for b in blocks]
+            arrays, rules = (
+                [self._block_arrays(b.rows) for b in blocks],
+                [jax.device_put(self._rule_of(b.rows)) for b in blocks],
+            )
         parts = [
             inner.local_posteriors(
                 self.plate.signature,
@@ -269,12 +273,14 @@ class TracedPlate(ContractedPlate):
         ]
         return gathered(parts, blocks)
 
+    def frozen(self, rows: np.ndarray) -> Frozen:
+        arrays = self.plate.arrays._replace(local=self.local_parameters)
+        return Frozen(jax.tree.map(lambda a: a[rows], arrays), self._rule_of(rows), np.asarray(self._uniform()))
+
     def _rule_of(self, rows: np.ndarray) -> Any:
-        """The rule (B, ...) of any ``rows`` (B,)."""
+        """The rule (n, ...) of any ``rows`` (n,), on the host."""
         place = [divmod(int(row), self._block_size) for row in rows]
-        return jax.tree.map(
-            lambda *parts: jax.device_put(np.stack([np.asarray(parts[i])[j] for i, j in place])), *self._rules
-        )
+        return jax.tree.map(lambda *parts: np.stack([np.asarray(parts[i])[j] for i, j in place]), *self._rules)
 
     @property
     def is_explored(self) -> np.ndarray:
