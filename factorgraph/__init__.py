@@ -37,6 +37,7 @@ _HOMES = {
     ),
     "factorgraph.factor_graph_model": ("FactorGraphModel",),
     "factorgraph.graph.factors": ("AnalysisFactor", "HierarchicalFactor"),
+    "factorgraph.graph.samples_factor": ("SamplesFactor",),
     "factorgraph.model.array": ("Array",),
     "factorgraph.model.collection": ("Collection",),
     "factorgraph.model.model": ("Model",),

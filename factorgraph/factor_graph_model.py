@@ -116,7 +116,7 @@ class FactorGraphModel(Analysis):
         for plate, lane in zip(self.plates, self.lanes, strict=True):
             if plate.signature.analyses:
                 classes = ", ".join(cls.__name__ for cls in plate.signature.analyses)
-                how = "JAX" if lane.name == "jax" else f"plain calls ({lane.reason})"
+                how = {"jax": "JAX", "draws": "draws"}.get(lane.name, f"plain calls ({lane.reason})")
                 lines.append(f"plate of {plate.size:,} {classes}: {how}")
         return "\n".join(lines)
 

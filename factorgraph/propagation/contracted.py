@@ -68,6 +68,11 @@ class ContractedPlate(abc.ABC):
         return self.method in ("population", "joint")
 
     @property
+    def is_refinable(self) -> bool:
+        """Whether exploring a dataset again, with more points, makes its integrals more accurate."""
+        return self.method == "population"
+
+    @property
     def is_cheap(self) -> bool:
         """Whether log f at a few hundred points takes no time worth mentioning."""
         return self.plate.size <= _FEW_DATASETS and self.method != "joint"

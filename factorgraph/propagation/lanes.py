@@ -14,11 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from factorgraph.errors import LikelihoodError
+from factorgraph.errors import GraphError, LikelihoodError
 from factorgraph.graph.density import log_likelihood, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.graph.samples_factor import SamplesAnalysis
 from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.host import HostPlate
+from factorgraph.propagation.sampled import SampledPlate
 from factorgraph.propagation.traced import TracedPlate
 
 _LONG_TRACE = 1000  # operations; beyond, something is unrolled
@@ -27,7 +29,8 @@ _NUM_TRIALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """``name`` is "jax" or "host"; ``reason`` says why a likelihood could not be traced."""
+    """``name`` is "jax", "host" or, where there are draws in place of a likelihood, "draws"; ``reason`` says why a
+    likelihood could not be traced."""
 
     name: str
     reason: str = ""
@@ -45,6 +48,9 @@ def lane_of(plate: Plate) -> Lane:
     signature, term = plate.signature, plate.terms[0]
     if not signature.analyses:
         return Lane("jax")
+    if any(issubclass(cls, SamplesAnalysis) for cls in signature.analyses):
+        _check_draws(plate)
+        return Lane("draws")
     arrays = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], _traced_dtype(a)), plate.arrays)
     values = [jax.ShapeDtypeStruct((), np.float64)] * len(signature.roles)
     constants = arrays.constants[: signature.num_constants]
@@ -72,7 +78,25 @@ def contracted_plate(
     """The plate in its lane; a dataset with an optimiser, its own or the graph's, is explored by it."""
     own = [factor.optimiser for factor in plate.terms[0].factors if factor.optimiser is not None]
     chosen = own[0] if own else optimiser
-    return (TracedPlate if lane.name == "jax" else HostPlate)(plate, shared, seed, optimiser=chosen)
+    return _PLATES[lane.name](plate, shared, seed, optimiser=chosen)
+
+
+_PLATES: dict[str, type[TracedPlate] | type[HostPlate]] = {"jax": TracedPlate, "host": HostPlate, "draws": SampledPlate}
+
+
+def _check_draws(plate: Plate) -> None:
+    """Draws can be re-weighted by the density of a parent, and by nothing else."""
+    where = f"{plate.names[0]}: a SamplesFactor"
+    if len(plate.signature.analyses) > 1:
+        raise GraphError(
+            f"{where} and another factor read the same private variable, but there is no density to multiply: draw "
+            "from the posterior given all data of the dataset."
+        )
+    if plate.signature.reads_shared:
+        raise GraphError(
+            f"{where} reads a shared variable, but draws can be re-weighted only by a parent's density: give every "
+            "variable of the factor a prior of its own, and draw it from a HierarchicalFactor."
+        )
 
 
 def _traced_dtype(array: np.ndarray) -> Any:

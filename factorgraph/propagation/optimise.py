@@ -202,7 +202,7 @@ def _refined(
         if graph.dimension == 0 or np.max(total) < _TOLERATED_INNER_ERROR:
             break
         mean, covariance = state.phi_moments()
-        refinable = [(p, c) for p, c in zip(graph.plates, contributions, strict=True) if p.method == "population"]
+        refinable = [(p, c) for p, c in zip(graph.plates, contributions, strict=True) if p.is_refinable]
         if not refinable:
             break
         for plate, contribution in refinable:
@@ -354,7 +354,7 @@ def _local(
     chance = plate.chances(len(phi))
     found = plate.local_posterior(phi, chance)
     uncertain = np.flatnonzero(np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1))
-    if plate.method == "population" and len(uncertain):
+    if plate.is_refinable and len(uncertain):
         mean, covariance = state.phi_moments()
         plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=_LOCAL_ROUNDS, chosen=uncertain)
         for whole, part in zip(found, plate.local_posterior(phi, chance, uncertain), strict=True):
