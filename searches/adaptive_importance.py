@@ -51,12 +51,17 @@ def point_table(num_points: int, dimension: int, num_stages: int, seed: int) -> 
 
 
 class Adaptation(NamedTuple):
-    """``proposal`` is ready to draw from; ``temperature`` is one unless the stages ran out; ``ess_fraction`` is that
-    of the last."""
+    """What was fitted, and how far that can be trusted.
+
+    ``temperature`` is one unless the stages ran out; ``ess_fraction`` is that of the last; ``log_loss`` the largest
+    fall of the log normaliser at one temperature from one stage to the next, nats: where it is much above its noise
+    (about 0.2), a stage lost a part of the density.
+    """
 
     fitted: Mixture
     temperature: Array
     ess_fraction: Array
+    log_loss: Array
     num_stages: Array
 
 
@@ -84,20 +89,25 @@ def adapt(
     """
 
     def cond(state: tuple) -> Array:
-        _, temperature, fraction, polished, stage = state
+        _, temperature, fraction, polished, stage, _, _ = state
         return (stage < table.num_stages) & _unfinished(temperature, fraction, polished)
 
     def body(state: tuple) -> tuple:
-        fitted, previous, _, polished, stage = state
+        fitted, previous, _, polished, stage, log_normaliser, loss = state
         points, log_proposal = propose(reference, fitted, table, shift, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
-        fitted, temperature, fraction = absorb(points, log_likelihood(points), log_weight, num_components, previous)
-        return fitted, temperature, fraction, polished + jnp.where(previous >= 1.0, 1, 0), stage + 1
+        values = log_likelihood(points)
+        loss = jnp.maximum(loss, _fall(log_normaliser, log_mean(values, log_weight, previous)))
+        fitted, temperature, fraction = absorb(points, values, log_weight, num_components, previous)
+        log_normaliser = log_mean(values, log_weight, temperature)
+        polished = polished + jnp.where(previous >= 1.0, 1, 0)
+        return fitted, temperature, fraction, polished, stage + 1, log_normaliser, loss
 
     start = mixtures.isotropic(jnp.ones(num_components), table.normal.shape[-1])
-    state = (start, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), int), jnp.zeros((), int))
-    fitted, temperature, fraction, _, stage = jax.lax.while_loop(cond, body, state)
-    return Adaptation(fitted, temperature, fraction, stage)
+    zero, none = jnp.zeros(()), jnp.zeros((), int)
+    state = (start, zero, zero, none, none, -jnp.inf * jnp.ones(()), zero)
+    fitted, temperature, fraction, _, stage, _, loss = jax.lax.while_loop(cond, body, state)
+    return Adaptation(fitted, temperature, fraction, loss, stage)
 
 
 def adapt_on_host(
@@ -110,15 +120,17 @@ def adapt_on_host(
 ) -> Adaptation:
     """`adapt` for a likelihood that JAX cannot trace: the same stages, in NumPy."""
     fitted = mixtures.isotropic(np.ones(num_components), table.normal.shape[-1])
-    temperature, fraction, stage, polished = 0.0, 0.0, 0, 0
+    temperature, fraction, stage, polished, log_normaliser, loss = 0.0, 0.0, 0, 0, -np.inf, 0.0
     while stage < table.num_stages and _unfinished(temperature, fraction, polished):
         polished += int(temperature >= 1.0)
         points, log_proposal = propose(reference, fitted, table, shift, stage)
         log_weight = mixtures.log_density(reference, points) - log_proposal
         values = log_likelihood(points)
+        loss = max(loss, float(_fall(log_normaliser, log_mean(values, log_weight, temperature))))
         fitted, temperature, fraction = absorb(points, values, log_weight, num_components, temperature)
+        log_normaliser = log_mean(values, log_weight, temperature)
         stage += 1
-    return Adaptation(fitted, temperature, fraction, stage)
+    return Adaptation(fitted, temperature, fraction, loss, stage)
 
 
 def _unfinished(temperature: Array, fraction: Array, polished: Array) -> Array:
@@ -156,6 +168,25 @@ def absorb(
     weights = _normalised(_tempered(log_likelihood, log_weight, exponent))
     fraction = _ess_fraction(_normalised(log_likelihood + log_weight))
     return mixtures.fit(points, weights, num_components), exponent, fraction
+
+
+def log_mean(log_likelihood: Array, log_weight: Array, exponent: Array) -> Array:
+    """Log of the mean weight at an exponent of the likelihood: the log normaliser there. Namespace-agnostic."""
+    xp = namespace(log_likelihood, log_weight)
+    log_likelihood = xp.where(xp.isfinite(log_likelihood), log_likelihood, -xp.inf)
+    log_weight = xp.where(xp.isfinite(log_weight), log_weight, -xp.inf)
+    tempered = _tempered(log_likelihood, log_weight, exponent)
+    top = xp.max(tempered)
+    top = xp.where(xp.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return top + xp.log(xp.mean(xp.exp(tempered - top)))
+
+
+def _fall(before: Array, after: Array) -> Array:
+    """before - after, zero where there was nothing to lose."""
+    xp = namespace(before, after)
+    something = before > -xp.inf
+    return xp.where(something, xp.where(something, before, 0.0) - after, 0.0)
 
 
 def _tempered(log_likelihood: Array, log_weight: Array, exponent: Array) -> Array:

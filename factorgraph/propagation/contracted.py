@@ -26,8 +26,23 @@ _WIDER = 1.2
 _FEW_DATASETS = 200
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
-FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
+_FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
+_LARGEST_LOSS = 1.0  # nats
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
+
+
+class Reach(NamedTuple):
+    """How well datasets were explored, (N,) each; see `searches.adaptive_importance.Adaptation`."""
+
+    temperature: np.ndarray
+    ess_fraction: np.ndarray
+    log_loss: np.ndarray
+
+    @property
+    def is_sound(self) -> np.ndarray:
+        """(N,) whether the points reached the likelihood itself, enough of them count, and none of it was lost."""
+        enough = (self.temperature >= 1.0) & (self.ess_fraction >= _FEWEST_EFFECTIVE)
+        return enough & (self.log_loss < _LARGEST_LOSS)
 
 
 class Frozen(NamedTuple):
@@ -49,6 +64,8 @@ class ContractedPlate(abc.ABC):
         (N, local, 4) coordinates of the local variables.
     shift
         (N, 1 + shared + local) uniform numbers that depend on each dataset's content and the run's seed alone.
+    is_escalated
+        (N,) datasets explored by the costlier way.
     """
 
     def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
@@ -57,6 +74,7 @@ class ContractedPlate(abc.ABC):
         self.seed = seed
         self.method = "direct"
         self.num_likelihood_calls = 0
+        self.is_escalated = np.zeros(plate.size, dtype=bool)
         self.surrogate: Surrogate | None = None
         self.local_parameters = plate.arrays.local.copy()
         self._referenced = False

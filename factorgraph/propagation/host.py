@@ -21,13 +21,13 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, population
 from factorgraph.propagation.blocks import block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
-    FEWEST_EFFECTIVE,
     MAX_STAGES,
     PROPER_SCALES,
     UNKNOWN_SCALES,
     ContractedPlate,
     Frozen,
     Points,
+    Reach,
 )
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.joint import (
@@ -192,7 +192,7 @@ class HostPlate(ContractedPlate):
             target = Target(
                 names=names, log_likelihood=lambda x, data: float(likelihood(np.asarray(x)[None])[0]), is_jax=False
             )
-            return explored_by(self._optimiser, target, _NUM_COMPONENTS, [self.seed, int(shift * 2**53)])
+            return explored_by(self._optimiser.explore, target, _NUM_COMPONENTS, [self.seed, int(shift * 2**53)])
         table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
         return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
 
@@ -319,5 +319,5 @@ class HostPlate(ContractedPlate):
     def is_explored(self) -> np.ndarray:
         if not self.explored:
             return np.ones(self.plate.size, dtype=bool)
-        pairs = np.array([[float(rule.temperature), float(rule.ess_fraction)] for rule in self._rules])
-        return (pairs[:, 0] >= 1.0) & (pairs[:, 1] >= FEWEST_EFFECTIVE)
+        found = [(float(r.temperature), float(r.ess_fraction), float(r.log_loss)) for r in self._rules]
+        return Reach(*np.array(found).T).is_sound

@@ -50,6 +50,7 @@ class Conditional(NamedTuple):
     reference: Mixture
     shift: Array  # (1 + local,)
     ess_fraction: Array
+    log_loss: Array
     temperature: Array
 
 
@@ -165,6 +166,7 @@ def conditional_of(
         reference,
         xp.concatenate([shift[:1], shift[1 + shared :]]),
         adaptation.ess_fraction,
+        adaptation.log_loss,
         adaptation.temperature,
     )
 

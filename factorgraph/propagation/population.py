@@ -46,6 +46,7 @@ class Nodes(NamedTuple):
     mean: Array
     square: Array
     ess_fraction: Array
+    log_loss: Array
     temperature: Array
 
 
@@ -136,7 +137,8 @@ def explore(
         pool = jax.lax.fori_loop(0, num_rounds, one_round, _empty_pool(signature, num_nodes))
         rounds = num_rounds.astype(float)
         pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
-        return _nodes(signature, reference_scales, pool, centre, adaptation.ess_fraction, adaptation.temperature)
+        effective = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
+        return _nodes(signature, reference_scales, pool, centre, effective, adaptation.log_loss, adaptation.temperature)
 
     return over_datasets(dataset, (arrays, shift, adaptation), count)
 
@@ -145,7 +147,7 @@ _ROUND_SHIFT = 0.7548776662466927
 
 
 class _Pool(NamedTuple):
-    """Nodes in the making; see `Nodes`."""
+    """Nodes in the making; see `Nodes`. ``sums`` (2,) are those of the points' weights and of their squares."""
 
     z: Array
     likelihood: Array
@@ -153,11 +155,12 @@ class _Pool(NamedTuple):
     log_scale: Array
     mean: Array
     square: Array
+    sums: Array
 
 
 def _empty_pool(signature: Signature, num_nodes: int) -> _Pool:
     none, mass = jnp.zeros((2, num_nodes, signature.num_local)), jnp.zeros((2, num_nodes))
-    return _Pool(none[0], mass, mass, -jnp.inf, none, none[0])
+    return _Pool(none[0], mass, mass, -jnp.inf, none, none[0], jnp.zeros(2))
 
 
 def _pooled(
@@ -171,7 +174,8 @@ def _pooled(
     log_scale = jnp.where(pool.log_scale > -jnp.inf, pool.log_scale, jnp.where(jnp.isfinite(top), top, 0.0))
     half = jnp.arange(z.shape[0]) < z.shape[0] // 2
     halves = jnp.stack([half, ~half]).astype(float)
-    mass = jnp.concatenate([pool.likelihood, halves * jnp.exp(log_mass - log_scale)], axis=1)
+    weight = jnp.exp(log_mass - log_scale)
+    mass = jnp.concatenate([pool.likelihood, halves * weight], axis=1)
     base = jnp.concatenate([pool.base, halves * jnp.exp(log_base)], axis=1)
     points = jnp.concatenate([pool.z, z])
     deviation = jnp.where(jnp.isfinite(deviation), deviation, 0.0)
@@ -196,7 +200,8 @@ def _pooled(
     first, second, squares = (strata[4 + i * num_local : 4 + (i + 1) * num_local].T for i in range(3))
     mean = jnp.stack([_ratio(sums, masses[half], mean[half, pick]) for half, sums in enumerate((first, second))])
     square = _ratio(squares, masses[0] + masses[1], square[pick])
-    return _Pool(points[pick], masses[:2], masses[2:], log_scale, mean, square)
+    sums = pool.sums + jnp.stack([jnp.sum(weight), jnp.sum(weight**2)])
+    return _Pool(points[pick], masses[:2], masses[2:], log_scale, mean, square, sums)
 
 
 def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
@@ -206,7 +211,13 @@ def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
 
 
 def _nodes(
-    signature: Signature, scales: Array, pool: _Pool, centre: Array, ess_fraction: Array, temperature: Array
+    signature: Signature,
+    scales: Array,
+    pool: _Pool,
+    centre: Array,
+    ess_fraction: Array,
+    log_loss: Array,
+    temperature: Array,
 ) -> Nodes:
     log_reference = log_interface_reference(signature, scales, pool.z)
     return Nodes(
@@ -219,6 +230,7 @@ def _nodes(
         pool.mean,
         pool.square,
         ess_fraction,
+        log_loss,
         temperature,
     )
 
@@ -260,7 +272,7 @@ def nodes_from_points(
     deviation = local_values(signature, arrays.local, z) - centre
     pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_likelihood, log_mass, deviation)
     ess_fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
-    return _nodes(signature, reference_scales, pool, centre, ess_fraction, jnp.ones(()))
+    return _nodes(signature, reference_scales, pool, centre, ess_fraction, jnp.zeros(()), jnp.ones(()))
 
 
 def private_posterior(

@@ -27,6 +27,8 @@ from searches.target import Target
 
 Array = Any
 
+_FLOOR = 1e-6  # of a component's variance: samples are many
+
 
 class Frame(NamedTuple):
     """Where the shared variables are thought to be when a dataset is explored: phi = mean + cholesky N(0, 1)."""
@@ -115,8 +117,10 @@ class DatasetTarget:
         return log_joint(signature, phi, z, arrays) + 0.5 * z @ z + signature.num_local * LOG_SQRT_2PI
 
 
-def explored_by(optimiser: Any, target: Target, num_components: int, seed: list[int]) -> Adaptation:
-    """A mixture fitted to the samples of a search of one dataset, on the host."""
-    samples = optimiser.explore(target, seed=int(np.random.default_rng(seed).integers(2**31)))
-    fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=20)
-    return Adaptation(fitted, np.float64(1.0), samples.effective_sample_size / len(samples.x), np.int64(1))
+def explored_by(run: Any, target: Target, num_components: int, seed: list[int]) -> Adaptation:
+    """A mixture fitted to the samples of a search of one dataset, ``run(target, seed=)``, on the host."""
+    samples = run(target, seed=int(np.random.default_rng(seed).integers(2**31)))
+    fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=20, floor=_FLOOR)
+    return Adaptation(
+        fitted, np.float64(1.0), samples.effective_sample_size / len(samples.x), np.float64(0.0), np.int64(1)
+    )

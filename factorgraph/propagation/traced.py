@@ -15,18 +15,20 @@ from factorgraph.propagation import inner, joint, population
 from factorgraph.propagation.analytic import Centre
 from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
-    FEWEST_EFFECTIVE,
     MAX_STAGES,
     PROPER_SCALES,
     UNKNOWN_SCALES,
     ContractedPlate,
     Frozen,
     Points,
+    Reach,
 )
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.reference import DatasetTarget, Frame, explored_by
 from factorgraph.propagation.regression import num_points
+from searches import SMC
 from searches.adaptive_importance import Adaptation, point_table
+from searches.errors import LikelihoodFailedError
 from searches.quasi import normal_points, uniform_points
 from searches.target import Target
 
@@ -41,7 +43,8 @@ _FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
-_NUM_COMPONENTS = 5  # fitted to the samples of an optimiser
+_NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
+_PARTICLES, _MOST_ESCALATED = 2048, 64
 
 
 def _replaced(rule: Any, part: Any, rows: np.ndarray, chosen: np.ndarray) -> Any:
@@ -136,18 +139,46 @@ class TracedPlate(ContractedPlate):
         self.surrogate, self._num_points = None, _CONDITIONAL_POINTS
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
-        if self.method == "population":
-            rules = self._explore_population(blocks, scales, rounds)
-        else:
-            rules = self._explore_joint(blocks, scales, mean, factor)
+        run = None if self._optimiser is None else self._optimiser.explore
+        rules = self._explore_blocks(blocks, scales, mean, factor, rounds, run)
         if chosen is None:
-            self._rules = rules
+            self._rules, self.is_escalated = rules, np.zeros(self.plate.size, dtype=bool)
+        else:
+            self._replace(rules, blocks, chosen)
+        if run is None:
+            self._escalate(scales, mean, factor, rounds, chosen)
+
+    def _escalate(
+        self, scales: Any, mean: np.ndarray, factor: np.ndarray, rounds: int, chosen: np.ndarray | None
+    ) -> None:
+        """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges."""
+        reach = self._reach()
+        poor = (reach.temperature > 0.0) & ~reach.is_sound
+        rows = np.flatnonzero(poor) if chosen is None else chosen[poor[chosen]]
+        rows = np.sort(rows[np.argsort(reach.ess_fraction[rows], kind="stable")][:_MOST_ESCALATED])
+        if not len(rows):
             return
+        blocks = blocks_of(rows, self._block_size)
+        run = SMC(num_particles=_PARTICLES).run
+        try:
+            self._replace(self._explore_blocks(blocks, scales, mean, factor, rounds, run), blocks, rows)
+        except LikelihoodFailedError:  # no finite likelihood at all: it stays as it was, and its status says so
+            return
+        self.is_escalated[rows] = True
+
+    def _replace(self, rules: list[Any], blocks: list[Block], chosen: np.ndarray) -> None:
         part = gathered(rules, blocks)
         for number, block in enumerate(self._blocks):
             self._rules[number] = _replaced(self._rules[number], part, block.rows, chosen)
 
-    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int) -> list[Any]:
+    def _explore_blocks(
+        self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray, rounds: int, run: Any
+    ) -> list[Any]:
+        if self.method == "population":
+            return self._explore_population(blocks, scales, rounds, run)
+        return self._explore_joint(blocks, scales, mean, factor, run)
+
+    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, run: Any) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
@@ -167,12 +198,14 @@ class TracedPlate(ContractedPlate):
                 np.int64(rounds),
                 count,
                 num_nodes,
-                self._explored(rows, count, [frame] * len(rows)),
+                self._explored(rows, count, [frame] * len(rows), run),
             )
             for rows, count in blocks
         ]
 
-    def _explore_joint(self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray) -> list[Any]:
+    def _explore_joint(
+        self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray, run: Any
+    ) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
         table = jax.device_put(point_table(_JOINT_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed))
@@ -182,15 +215,17 @@ class TracedPlate(ContractedPlate):
         for rows, count in blocks:
             index = self.plate.shared_index[rows]
             local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
-            explored = self._explored(rows, count, [Frame(*pair) for pair in zip(mean[index], local, strict=True)])
+            frames = [Frame(*pair) for pair in zip(mean[index], local, strict=True)]
+            explored = self._explored(rows, count, frames, run)
             frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
             rules.append(joint.explore(signature, arrays, scales, table, shift, frame, count, explored))
         return rules
 
-    def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame]) -> Adaptation | None:
-        """What the optimiser found of the datasets of a block, repeats with what they repeat; None without one."""
-        if self._optimiser is None:
+    def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame], run: Any) -> Adaptation | None:
+        """What a search, ``run(target, seed=)``, found of the datasets of a block, repeats with what they repeat; None
+        without one."""
+        if run is None:
             return None
         is_joint, arrays = self.method == "joint", self.plate.arrays._replace(local=self.local_parameters)
         signature = self.plate.signature
@@ -200,7 +235,7 @@ class TracedPlate(ContractedPlate):
             data = (jax.tree.map(lambda array, row=row: array[row], arrays), frame)
             target = Target(names=names, log_likelihood=DatasetTarget(signature, is_joint), data=data)
             seed = [self.seed, int(self.shift[row, 0] * 2**53)]
-            found.append(explored_by(self._optimiser, target, _NUM_COMPONENTS, seed))
+            found.append(explored_by(run, target, _NUM_COMPONENTS.get(len(names), 8), seed))
         every = np.minimum(np.arange(len(rows)), int(count) - 1)
         return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *found)
 
@@ -282,9 +317,9 @@ class TracedPlate(ContractedPlate):
         place = [divmod(int(row), self._block_size) for row in rows]
         return jax.tree.map(lambda *parts: np.stack([np.asarray(parts[i])[j] for i, j in place]), *self._rules)
 
+    def _reach(self) -> Reach:
+        return gathered([Reach(r.temperature, r.ess_fraction, r.log_loss) for r in self._rules], self._blocks)
+
     @property
     def is_explored(self) -> np.ndarray:
-        if not self.explored:
-            return np.ones(self.plate.size, dtype=bool)
-        temperature, fraction = gathered([(r.temperature, r.ess_fraction) for r in self._rules], self._blocks)
-        return (temperature >= 1.0) & (fraction >= FEWEST_EFFECTIVE)
+        return self._reach().is_sound if self.explored else np.ones(self.plate.size, dtype=bool)

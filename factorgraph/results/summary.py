@@ -106,6 +106,11 @@ def _datasets(solution: Solution, axis: PlateAxis, quarantined: Mapping[str, str
         f"{axis.size:,} dataset{'s' * (axis.size != 1)} of {', '.join(classes)}{several}",
         f"    private variables: {', '.join(axis.variables) or 'none'}; method: {', '.join(methods)}",
     ]
+    num_escalated = sum(int(np.sum(p.is_escalated)) for p in plates)
+    if num_escalated:
+        lines.append(
+            f"    explored by sequential Monte Carlo, importance sampling not having reached: {num_escalated:,}"
+        )
     lost = [name for name in axis.labels if name in quarantined]
     if lost:
         lines.append(f"    QUARANTINED: {_listed(lost)}")
