@@ -140,20 +140,21 @@ class TracedPlate(ContractedPlate):
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
-        rules = self._explore_blocks(blocks, scales, mean, factor, rounds, run)
+        if self.method == "population":
+            rules = self._explore_population(blocks, scales, rounds, run)
+        else:
+            rules = self._explore_joint(blocks, scales, mean, factor, run)
         if chosen is None:
             self._rules, self.is_escalated = rules, np.zeros(self.plate.size, dtype=bool)
         else:
             self._replace(rules, blocks, chosen)
-        if run is None:
-            self._escalate(scales, mean, factor, rounds, chosen)
+        if run is None and self.method == "population":  # the points of ``joint`` are found anew at every phi
+            self._escalate(scales, rounds, chosen)
 
-    def _escalate(
-        self, scales: Any, mean: np.ndarray, factor: np.ndarray, rounds: int, chosen: np.ndarray | None
-    ) -> None:
+    def _escalate(self, scales: Any, rounds: int, chosen: np.ndarray | None) -> None:
         """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges."""
         reach = self._reach()
-        poor = (reach.temperature > 0.0) & ~reach.is_sound
+        poor = (reach.ess_fraction > 0.0) & ~reach.is_sound  # where nothing is finite there is nothing to find
         rows = np.flatnonzero(poor) if chosen is None else chosen[poor[chosen]]
         rows = np.sort(rows[np.argsort(reach.ess_fraction[rows], kind="stable")][:_MOST_ESCALATED])
         if not len(rows):
@@ -161,7 +162,7 @@ class TracedPlate(ContractedPlate):
         blocks = blocks_of(rows, self._block_size)
         run = SMC(num_particles=_PARTICLES).run
         try:
-            self._replace(self._explore_blocks(blocks, scales, mean, factor, rounds, run), blocks, rows)
+            self._replace(self._explore_population(blocks, scales, rounds, run), blocks, rows)
         except LikelihoodFailedError:  # no finite likelihood at all: it stays as it was, and its status says so
             return
         self.is_escalated[rows] = True
@@ -170,13 +171,6 @@ class TracedPlate(ContractedPlate):
         part = gathered(rules, blocks)
         for number, block in enumerate(self._blocks):
             self._rules[number] = _replaced(self._rules[number], part, block.rows, chosen)
-
-    def _explore_blocks(
-        self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray, rounds: int, run: Any
-    ) -> list[Any]:
-        if self.method == "population":
-            return self._explore_population(blocks, scales, rounds, run)
-        return self._explore_joint(blocks, scales, mean, factor, run)
 
     def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, run: Any) -> list[Any]:
         signature = self.plate.signature
