@@ -116,13 +116,14 @@ def explore(
     """
 
     def dataset(pack: tuple) -> Nodes:
-        arrays, shift, adaptation = pack
+        arrays, shift, found = pack
         reference = reference_of(signature, reference_scales)
         base = functools.partial(log_base, signature, arrays, reference_scales)
 
         def relative(z: Array) -> Array:
             return log_likelihoods(signature, arrays, z) + base(z) - mixtures.log_density(reference, z)
 
+        adaptation = found
         if adaptation is None:
             adaptation = adapt(relative, reference, table, shift[0], num_components=_NUM_COMPONENTS)
         proposal = proposal_of(reference, adaptation.fitted)
@@ -137,7 +138,9 @@ def explore(
         pool = jax.lax.fori_loop(0, num_rounds, one_round, _empty_pool(signature, num_nodes))
         rounds = num_rounds.astype(float)
         pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
-        effective = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
+        effective = adaptation.ess_fraction
+        if found is not None:  # a search's own samples say nothing of the proposal fitted to them
+            effective = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
         return _nodes(signature, reference_scales, pool, centre, effective, adaptation.log_loss, adaptation.temperature)
 
     return over_datasets(dataset, (arrays, shift, adaptation), count)

@@ -145,7 +145,7 @@ class TracedPlate(ContractedPlate):
         else:
             rules = self._explore_joint(blocks, scales, mean, factor, run)
         if chosen is None:
-            self._rules, self.is_escalated = rules, np.zeros(self.plate.size, dtype=bool)
+            self._rules = rules
         else:
             self._replace(rules, blocks, chosen)
         if run is None and self.method == "population":  # the points of ``joint`` are found anew at every phi
