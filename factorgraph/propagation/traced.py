@@ -44,7 +44,7 @@ _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
-_PARTICLES, _MOST_ESCALATED = 2048, 64
+_PARTICLES, _MOST_ESCALATED, _MOST_TO_ESCALATE = 2048, 64, 200
 
 
 def _replaced(rule: Any, part: Any, rows: np.ndarray, chosen: np.ndarray) -> Any:
@@ -152,7 +152,12 @@ class TracedPlate(ContractedPlate):
             self._escalate(scales, rounds, chosen)
 
     def _escalate(self, scales: Any, rounds: int, chosen: np.ndarray | None) -> None:
-        """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges."""
+        """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges.
+
+        Only where datasets are few: among many, one says little and is named, and every graph shares its kernels.
+        """
+        if self.plate.size > _MOST_TO_ESCALATE:
+            return
         reach = self._reach()
         poor = (reach.ess_fraction > 0.0) & ~reach.is_sound  # where nothing is finite there is nothing to find
         rows = np.flatnonzero(poor) if chosen is None else chosen[poor[chosen]]
