@@ -16,11 +16,10 @@ import numpy as np
 from factorgraph.errors import GraphError
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.density import DatasetArrays, Signature
+from factorgraph.graph.global_target import Graph as GlobalGraph
 from factorgraph.graph.global_target import ToParameters, generations_of, program_of
-from factorgraph.graph.plates import Plate, SharedVariable
+from factorgraph.graph.plates import SharedVariable
 from factorgraph.graph.program import Program, ProgramArrays, densities_of, values_at
-from factorgraph.graph.terms import Terms
-from factorgraph.model.variable import Variable
 from factorgraph.propagation.blocks import LANES
 from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.inner import LOG_FACTORS
@@ -32,21 +31,13 @@ from searches.target import Target, standard_normal_log_density
 Array = Any
 
 
-class Graph(Protocol):
+class Graph(GlobalGraph, Protocol):
     """What is asked of a graph: see `FactorGraphModel`."""
 
     @property
-    def terms(self) -> Terms: ...
-    @property
     def shared(self) -> tuple[SharedVariable, ...]: ...
     @property
-    def plates(self) -> tuple[Plate, ...]: ...
-    @property
     def lanes(self) -> tuple[Lane, ...]: ...
-    @property
-    def names(self) -> dict[Variable, str]: ...
-    @property
-    def global_prior_model(self) -> Any: ...
 
 
 class PlateArrays(NamedTuple):
