@@ -24,6 +24,7 @@ Points = Callable[[np.ndarray], np.ndarray]
 
 _WIDER = 1.2
 _FEW_DATASETS = 200
+_ROWS_AT_ONCE = 512  # of a surrogate
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
 _FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
@@ -138,8 +139,12 @@ class ContractedPlate(abc.ABC):
         points = self.points_of(phi)
         if self.surrogate is None:
             return self.integrate(points)
-        rows = np.arange(self.plate.size)
-        return self.surrogate.evaluate(rows, points(rows))
+        parts = [  # a part at a time: the monomials of all datasets would be the largest array of the solution
+            self.surrogate.evaluate(rows, points(rows))
+            for rows in np.array_split(np.arange(self.plate.size), -(-self.plate.size // _ROWS_AT_ONCE))
+        ]
+        values, errors = zip(*parts, strict=True)
+        return np.concatenate(values), np.concatenate(errors)
 
     @abc.abstractmethod
     def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ class Nodes(NamedTuple):
     units of ``exp(log_scale)``; ``base`` (2, S): the mass of b dz, the control variate. ``log_reference`` (S,) is the
     log of the part r of b that stands in for the parents' densities: a node is re-weighted by p(z | phi) / r(z), which
     varies less than p itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points
-    that a node stands for, in the user's coordinates less ``centre``.
+    that a node stands for, in the user's coordinates less ``centre``; in single precision, as they are most of the
+    memory of a large plate.
     """
 
     z: Array  # (S, local)
@@ -230,8 +231,8 @@ def _nodes(
         pool.base,
         pool.log_scale,
         centre,
-        pool.mean,
-        pool.square,
+        pool.mean.astype(np.float32),
+        pool.square.astype(np.float32),
         ess_fraction,
         log_loss,
         temperature,

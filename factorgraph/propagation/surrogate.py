@@ -82,8 +82,8 @@ def is_accurate(residuals: np.ndarray) -> bool:
 
 def _monomials(z: np.ndarray, degree: int) -> np.ndarray:
     """(..., P) of all monomials up to the total degree."""
-    columns = [np.ones(z.shape[:-1])]
+    found = {(): np.ones(z.shape[:-1])}
     for total in range(1, degree + 1):
         for axes in combinations_with_replacement(range(z.shape[-1]), total):
-            columns.append(np.prod(z[..., list(axes)], axis=-1))
-    return np.stack(columns, axis=-1)
+            found[axes] = found[axes[:-1]] * z[..., axes[-1]]
+    return np.stack(list(found.values()), axis=-1)

@@ -47,16 +47,12 @@ _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by 
 _PARTICLES, _MOST_ESCALATED, _MOST_TO_ESCALATE = 2048, 64, 200
 
 
-def _replaced(rule: Any, part: Any, rows: np.ndarray, chosen: np.ndarray) -> Any:
-    """A block's rule (B, ...) with the entries of ``part`` where ``rows`` (B,) are among the sorted ``chosen``."""
-    inside = np.isin(rows, chosen)
-    if not np.any(inside):
-        return rule
-    places = np.searchsorted(chosen, rows[inside])
+def _replaced(rule: Any, part: Any, inside: np.ndarray) -> Any:
+    """A block's rule (B, ...) with the entries of ``part`` (n, ...) where ``inside`` (B,)."""
 
     def replaced(whole: Any, new: np.ndarray) -> Any:
         values = np.array(whole)
-        values[inside] = new[places]
+        values[inside] = new
         return jax.device_put(values)
 
     return jax.tree.map(replaced, rule, part)
@@ -137,6 +133,8 @@ class TracedPlate(ContractedPlate):
         if not self.explored:
             return
         self.surrogate, self._num_points = None, _CONDITIONAL_POINTS
+        if chosen is None:
+            self._rules = [None] * len(self._blocks)  # two sets of nodes would double the memory of a large plate
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
@@ -173,9 +171,12 @@ class TracedPlate(ContractedPlate):
         self.is_escalated[rows] = True
 
     def _replace(self, rules: list[Any], blocks: list[Block], chosen: np.ndarray) -> None:
-        part = gathered(rules, blocks)
+        """Put the rules of the sorted ``chosen`` rows, found in ``blocks``, in their places."""
         for number, block in enumerate(self._blocks):
-            self._rules[number] = _replaced(self._rules[number], part, block.rows, chosen)
+            inside = np.isin(block.rows, chosen)
+            if np.any(inside):
+                part = self._taken(rules, np.searchsorted(chosen, block.rows[inside]))
+                self._rules[number] = _replaced(self._rules[number], part, inside)
 
     def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, run: Any) -> list[Any]:
         signature = self.plate.signature
@@ -313,8 +314,12 @@ class TracedPlate(ContractedPlate):
 
     def _rule_of(self, rows: np.ndarray) -> Any:
         """The rule (n, ...) of any ``rows`` (n,), on the host."""
-        place = [divmod(int(row), self._block_size) for row in rows]
-        return jax.tree.map(lambda *parts: np.stack([np.asarray(parts[i])[j] for i, j in place]), *self._rules)
+        return self._taken(self._rules, rows)
+
+    def _taken(self, rules: list[Any], places: np.ndarray) -> Any:
+        """Entries (n, ...) of rules kept by block."""
+        where = [divmod(int(place), self._block_size) for place in places]
+        return jax.tree.map(lambda *parts: np.stack([np.asarray(parts[i])[j] for i, j in where]), *rules)
 
     def _reach(self) -> Reach:
         return gathered([Reach(r.temperature, r.ess_fraction, r.log_loss) for r in self._rules], self._blocks)
