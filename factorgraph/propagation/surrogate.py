@@ -82,7 +82,7 @@ def is_accurate(residuals: np.ndarray) -> bool:
 
 def _monomials(z: np.ndarray, degree: int) -> np.ndarray:
     """(..., P) of all monomials up to the total degree."""
-    found = {(): np.ones(z.shape[:-1])}
+    found: dict[tuple[int, ...], np.ndarray] = {(): np.ones(z.shape[:-1])}
     for total in range(1, degree + 1):
         for axes in combinations_with_replacement(range(z.shape[-1]), total):
             found[axes] = found[axes[:-1]] * z[..., axes[-1]]
