@@ -65,6 +65,12 @@ class Adaptation(NamedTuple):
     num_stages: Array
 
 
+def unexplored(num_components: int, dimension: int) -> Adaptation:
+    """Where exploration starts: at a mixture that says nothing."""
+    fitted = mixtures.isotropic(np.ones(num_components), dimension)
+    return Adaptation(fitted, np.zeros(()), np.zeros(()), np.zeros(()), np.zeros((), int))
+
+
 def proposal_of(reference: Mixture, fitted: Mixture) -> Mixture:
     """The fitted mixture with heavier tails, and the reference as its defensive part."""
     return mixtures.combine(reference, mixtures.widened(fitted), DEFENSIVE_FRACTION)
@@ -75,8 +81,7 @@ def adapt(
     reference: Mixture,
     table: PointTable,
     shift: Array,
-    *,
-    num_components: int,
+    start: Adaptation,
 ) -> Adaptation:
     """Fit a mixture to ``exp(log_likelihood)`` times the reference density; traced.
 
@@ -86,7 +91,9 @@ def adapt(
     reference : the prior, as a mixture.
     table : the points of each stage, as many stages as may be; the same for all datasets.
     shift : uniform number of this dataset; moves what picks the component.
+    start : `unexplored`, or what is already known; returned as it is where its temperature is one.
     """
+    num_components = start.fitted.num_components
 
     def cond(state: tuple) -> Array:
         _, temperature, fraction, polished, stage, _, _ = state
@@ -103,9 +110,9 @@ def adapt(
         polished = polished + jnp.where(previous >= 1.0, 1, 0)
         return fitted, temperature, fraction, polished, stage + 1, log_normaliser, loss
 
-    start = mixtures.isotropic(jnp.ones(num_components), table.normal.shape[-1])
-    zero, none = jnp.zeros(()), jnp.zeros((), int)
-    state = (start, zero, zero, none, none, -jnp.inf * jnp.ones(()), zero)
+    polished = jnp.where(start.temperature >= 1.0, _MOST_POLISHING, 0)
+    none = -jnp.inf * jnp.ones(())
+    state = (start.fitted, start.temperature, start.ess_fraction, polished, start.num_stages, none, start.log_loss)
     fitted, temperature, fraction, _, stage, _, loss = jax.lax.while_loop(cond, body, state)
     return Adaptation(fitted, temperature, fraction, loss, stage)
 

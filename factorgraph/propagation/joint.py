@@ -28,7 +28,7 @@ from factorgraph.propagation.weighted import (
 )
 from messages.array_namespace import namespace, solve_triangular
 from searches import mixture as mixtures
-from searches.adaptive_importance import Adaptation, PointTable, adapt, shifted
+from searches.adaptive_importance import Adaptation, PointTable, adapt, shifted, unexplored
 from searches.mixture import Mixture
 from searches.newton import Modes, find_modes
 
@@ -142,7 +142,8 @@ def explore(
 
         if adaptation is None:
             reference = joint_reference(signature, reference_scales)
-            adaptation = adapt(jax.vmap(relative), reference, table, shift[0], num_components=_NUM_COMPONENTS)
+            start = unexplored(_NUM_COMPONENTS, reference.mean.shape[-1])
+            adaptation = adapt(jax.vmap(relative), reference, table, shift[0], start)
         return conditional_of(signature, adaptation, local, frame, shift)
 
     return over_datasets(dataset, (arrays, shift, frame, adaptation), count)

@@ -20,11 +20,12 @@ from factorgraph.propagation.reference import log_base, log_interface_reference,
 from factorgraph.propagation.weighted import PrivatePosterior, local_values, pick, self_normalised
 from messages.array_namespace import argsort
 from searches import mixture as mixtures
-from searches.adaptive_importance import Adaptation, PointTable, adapt, proposal_of, shifted
+from searches.adaptive_importance import Adaptation, PointTable, adapt, proposal_of, shifted, unexplored
+from searches.mixture import Mixture
 
 Array = Any
 
-_NUM_COMPONENTS = 5
+NUM_COMPONENTS = 5  # of what is fitted to a dataset
 
 
 class Nodes(NamedTuple):
@@ -35,7 +36,8 @@ class Nodes(NamedTuple):
     log of the part r of b that stands in for the parents' densities: a node is re-weighted by p(z | phi) / r(z), which
     varies less than p itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points
     that a node stands for, in the user's coordinates less ``centre``; in single precision, as they are most of the
-    memory of a large plate.
+    memory of a large plate. ``fitted`` is a mixture fitted to the nodes, from which a dataset
+    may be explored again.
     """
 
     z: Array  # (S, local)
@@ -49,6 +51,7 @@ class Nodes(NamedTuple):
     ess_fraction: Array
     log_loss: Array
     temperature: Array
+    fitted: Mixture | None = None
 
 
 def log_factor(
@@ -97,10 +100,10 @@ def explore(
     table: PointTable,
     more_uniform: Array,
     shift: Array,
+    start: Adaptation,
     num_rounds: Array,
     count: Array,
     num_nodes: int,
-    adaptation: Adaptation | None = None,
 ) -> Nodes:
     """Explore the first ``count`` datasets of a block under the reference and keep their nodes.
 
@@ -112,21 +115,19 @@ def explore(
     table : points of the adaptation, over the local variables.
     more_uniform : (m, 1 + local) points of one round of the final sample.
     shift : (B, 1 + local) uniform numbers of each dataset.
+    start : leading axis B; where the adaptation starts, or its outcome where it is known.
     num_rounds : integer; the final sample has ``num_rounds * m`` points.
-    adaptation : leading axis B; of datasets that something else explored.
     """
 
     def dataset(pack: tuple) -> Nodes:
-        arrays, shift, found = pack
+        arrays, shift, start = pack
         reference = reference_of(signature, reference_scales)
         base = functools.partial(log_base, signature, arrays, reference_scales)
 
         def relative(z: Array) -> Array:
             return log_likelihoods(signature, arrays, z) + base(z) - mixtures.log_density(reference, z)
 
-        adaptation = found
-        if adaptation is None:
-            adaptation = adapt(relative, reference, table, shift[0], num_components=_NUM_COMPONENTS)
+        adaptation = adapt(relative, reference, table, shift[0], start)
         proposal = proposal_of(reference, adaptation.fitted)
         centre = local_values(signature, arrays.local, adaptation.fitted.mean[:1])[0]
 
@@ -139,12 +140,10 @@ def explore(
         pool = jax.lax.fori_loop(0, num_rounds, one_round, _empty_pool(signature, num_nodes))
         rounds = num_rounds.astype(float)
         pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
-        effective = adaptation.ess_fraction
-        if found is not None:  # a search's own samples say nothing of the proposal fitted to them
-            effective = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
-        return _nodes(signature, reference_scales, pool, centre, effective, adaptation.log_loss, adaptation.temperature)
+        fraction = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
+        return _nodes(signature, reference_scales, pool, centre, adaptation._replace(ess_fraction=fraction))
 
-    return over_datasets(dataset, (arrays, shift, adaptation), count)
+    return over_datasets(dataset, (arrays, shift, start), count)
 
 
 _ROUND_SHIFT = 0.7548776662466927
@@ -214,28 +213,23 @@ def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
     return jnp.where(sound[:, None], sums / jnp.maximum(mass, 1e-300)[:, None], otherwise)
 
 
-def _nodes(
-    signature: Signature,
-    scales: Array,
-    pool: _Pool,
-    centre: Array,
-    ess_fraction: Array,
-    log_loss: Array,
-    temperature: Array,
-) -> Nodes:
-    log_reference = log_interface_reference(signature, scales, pool.z)
+def _nodes(signature: Signature, scales: Array, pool: _Pool, centre: Array, found: Adaptation) -> Nodes:
+    mass = pool.likelihood[0] + pool.likelihood[1]
+    total = jnp.sum(mass)
+    weights = jnp.where(total > 0.0, mass / jnp.maximum(total, 1e-300), 1.0 / mass.shape[0])
     return Nodes(
         pool.z,
-        log_reference,
+        log_interface_reference(signature, scales, pool.z),
         pool.likelihood,
         pool.base,
         pool.log_scale,
         centre,
         pool.mean.astype(np.float32),
         pool.square.astype(np.float32),
-        ess_fraction,
-        log_loss,
-        temperature,
+        found.ess_fraction,
+        found.log_loss,
+        found.temperature,
+        mixtures.fit(pool.z, weights, found.fitted.num_components),
     )
 
 
@@ -275,8 +269,9 @@ def nodes_from_points(
     centre = local_values(signature, arrays.local, z[jnp.argmax(weights)][None])[0]
     deviation = local_values(signature, arrays.local, z) - centre
     pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_likelihood, log_mass, deviation)
-    ess_fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
-    return _nodes(signature, reference_scales, pool, centre, ess_fraction, jnp.zeros(()), jnp.ones(()))
+    fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
+    found = unexplored(NUM_COMPONENTS, signature.num_local)._replace(temperature=jnp.ones(()), ess_fraction=fraction)
+    return _nodes(signature, reference_scales, pool, centre, found)
 
 
 def private_posterior(

@@ -24,10 +24,11 @@ from factorgraph.propagation.contracted import (
     Reach,
 )
 from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.population import NUM_COMPONENTS
 from factorgraph.propagation.reference import DatasetTarget, Frame, explored_by
 from factorgraph.propagation.regression import num_points
 from searches import SMC
-from searches.adaptive_importance import Adaptation, point_table
+from searches.adaptive_importance import Adaptation, point_table, unexplored
 from searches.errors import LikelihoodFailedError
 from searches.quasi import normal_points, uniform_points
 from searches.target import Target
@@ -44,6 +45,7 @@ _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _NODES, _NODES_OF_SEVERAL = 256, 512
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
+_MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 _PARTICLES, _MOST_ESCALATED, _MOST_TO_ESCALATE = 2048, 64, 200
 
 
@@ -138,18 +140,35 @@ class TracedPlate(ContractedPlate):
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
-        if self.method == "population":
-            rules = self._explore_population(blocks, scales, rounds, run)
-        else:
+        if self.method == "joint":  # its points are found anew at every phi
             rules = self._explore_joint(blocks, scales, mean, factor, run)
+        elif chosen is None:
+            rules = self._explore_population(blocks, scales, rounds, self._starts(blocks, run))
+        else:
+            rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
         if chosen is None:
             self._rules = rules
         else:
             self._replace(rules, blocks, chosen)
-        if run is None and self.method == "population":  # the points of ``joint`` are found anew at every phi
-            self._escalate(scales, rounds, chosen)
+        if self.method == "population" and chosen is None:
+            self._improve(scales)
+            if run is None:
+                self._escalate(scales)
 
-    def _escalate(self, scales: Any, rounds: int, chosen: np.ndarray | None) -> None:
+    def _improve(self, scales: Any) -> None:
+        """Explore again, from the nodes found, where few points of the final sample count: it met what the adaptation
+        had missed."""
+        before = np.zeros(self.plate.size)
+        for _ in range(_MOST_IMPROVEMENTS):
+            now = self._reach().ess_fraction
+            rows = np.flatnonzero((now > _WORTHWHILE * before) & (now < _GOOD_FRACTION))
+            if not len(rows):
+                return
+            blocks, before = blocks_of(rows, self._block_size), now
+            rules = self._explore_population(blocks, scales, 1, self._known(blocks))
+            self._replace(rules, blocks, rows, gathered([r.ess_fraction for r in rules], blocks) > now[rows])
+
+    def _escalate(self, scales: Any) -> None:
         """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges.
 
         Only where datasets are few: among many, one says little and is named, and every graph shares its kernels.
@@ -157,28 +176,50 @@ class TracedPlate(ContractedPlate):
         if self.plate.size > _MOST_TO_ESCALATE:
             return
         reach = self._reach()
-        poor = (reach.ess_fraction > 0.0) & ~reach.is_sound  # where nothing is finite there is nothing to find
-        rows = np.flatnonzero(poor) if chosen is None else chosen[poor[chosen]]
+        rows = np.flatnonzero((reach.ess_fraction > 0.0) & ~reach.is_sound)  # zero: there is nothing to find
         rows = np.sort(rows[np.argsort(reach.ess_fraction[rows], kind="stable")][:_MOST_ESCALATED])
         if not len(rows):
             return
         blocks = blocks_of(rows, self._block_size)
         run = SMC(num_particles=_PARTICLES).run
         try:
-            self._replace(self._explore_population(blocks, scales, rounds, run), blocks, rows)
+            self._replace(self._explore_population(blocks, scales, 1, self._starts(blocks, run)), blocks, rows)
         except LikelihoodFailedError:  # no finite likelihood at all: it stays as it was, and its status says so
             return
         self.is_escalated[rows] = True
 
-    def _replace(self, rules: list[Any], blocks: list[Block], chosen: np.ndarray) -> None:
-        """Put the rules of the sorted ``chosen`` rows, found in ``blocks``, in their places."""
+    def _starts(self, blocks: list[Block], run: Any) -> list[Adaptation]:
+        """For each block, where the exploration of its datasets starts: nothing known, or what a search ``run``
+        found."""
+        signature = self.plate.signature
+        if run is None:
+            one = unexplored(NUM_COMPONENTS, signature.num_local)
+            repeated = jax.device_put(jax.tree.map(lambda a: np.broadcast_to(a, (self._block_size, *a.shape)), one))
+            return [repeated] * len(blocks)
+        frame = Frame(np.zeros(signature.num_shared), np.eye(signature.num_shared))
+        return [self._explored(rows, count, [frame] * len(rows), run) for rows, count in blocks]
+
+    def _known(self, blocks: list[Block]) -> list[Adaptation]:
+        """For each block, the outcome of an earlier exploration of its datasets."""
+        found = []
+        for rows, _ in blocks:
+            rule = self._rule_of(rows)
+            done, none = np.ones(len(rows)), np.zeros(len(rows), int)
+            found.append(jax.device_put(Adaptation(rule.fitted, done, done, rule.log_loss, none)))
+        return found
+
+    def _replace(
+        self, rules: list[Any], blocks: list[Block], chosen: np.ndarray, kept: np.ndarray | None = None
+    ) -> None:
+        """Put the rules of the sorted ``chosen`` rows, found in ``blocks``, in their places; all, or those ``kept``."""
+        places = np.arange(len(chosen)) if kept is None else np.flatnonzero(kept)
         for number, block in enumerate(self._blocks):
-            inside = np.isin(block.rows, chosen)
+            inside = np.isin(block.rows, chosen[places])
             if np.any(inside):
                 part = self._taken(rules, np.searchsorted(chosen, block.rows[inside]))
                 self._rules[number] = _replaced(self._rules[number], part, inside)
 
-    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, run: Any) -> list[Any]:
+    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, starts: list[Adaptation]) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
@@ -186,7 +227,6 @@ class TracedPlate(ContractedPlate):
         more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
         num_nodes = _NODES if len(signature.interface) <= 1 else _NODES_OF_SEVERAL
         self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
-        frame = Frame(np.zeros(signature.num_shared), np.eye(signature.num_shared))
         return [
             population.explore(
                 signature,
@@ -195,12 +235,12 @@ class TracedPlate(ContractedPlate):
                 table,
                 more_uniform,
                 jax.device_put(self.shift[rows][:, : 1 + dimension]),
+                start,
                 np.int64(rounds),
                 count,
                 num_nodes,
-                self._explored(rows, count, [frame] * len(rows), run),
             )
-            for rows, count in blocks
+            for (rows, count), start in zip(blocks, starts, strict=True)
         ]
 
     def _explore_joint(
@@ -216,17 +256,14 @@ class TracedPlate(ContractedPlate):
             index = self.plate.shared_index[rows]
             local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
             frames = [Frame(*pair) for pair in zip(mean[index], local, strict=True)]
-            explored = self._explored(rows, count, frames, run)
+            explored = None if run is None else self._explored(rows, count, frames, run)
             frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
             rules.append(joint.explore(signature, arrays, scales, table, shift, frame, count, explored))
         return rules
 
-    def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame], run: Any) -> Adaptation | None:
-        """What a search, ``run(target, seed=)``, found of the datasets of a block, repeats with what they repeat; None
-        without one."""
-        if run is None:
-            return None
+    def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame], run: Any) -> Adaptation:
+        """What a search, ``run(target, seed=)``, found of the datasets of a block, repeats with what they repeat."""
         is_joint, arrays = self.method == "joint", self.plate.arrays._replace(local=self.local_parameters)
         signature = self.plate.signature
         names = tuple(f"x{i}" for i in range(signature.num_local + is_joint * signature.num_shared))

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from searches import mixture as mixtures
-from searches.adaptive_importance import adapt, adapt_on_host, point_table, proposal_of, shifted
+from searches.adaptive_importance import adapt, adapt_on_host, point_table, proposal_of, shifted, unexplored
 from searches.quasi import uniform_points
 
 
@@ -45,7 +45,9 @@ def test_integral(name, lane):
     with jax.enable_x64(True):
         if lane == "kernel":
             run = jax.jit(
-                lambda t: adapt(log_likelihood, mixtures.isotropic(jnp.ones(1), dimension), t, 0.3, num_components=5)
+                lambda t: adapt(
+                    log_likelihood, mixtures.isotropic(jnp.ones(1), dimension), t, 0.3, unexplored(5, dimension)
+                )
             )
             adaptation = jax.tree.map(np.asarray, run(table))
         else:
