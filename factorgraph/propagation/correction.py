@@ -62,6 +62,16 @@ class Correction:
     def weights(self) -> np.ndarray:
         return np.exp(self.log_weight)
 
+    @property
+    def overlap(self) -> float:
+        """How much of EP's Gaussian serves as a control variate, in [0, 1]: one where it is the target."""
+        return _regression(self.weights, np.exp(self.log_gaussian_weight))
+
+    @property
+    def difference(self) -> np.ndarray:
+        """(M,) weights of the target less those of EP's Gaussian, as far as the two agree."""
+        return self.weights - self.overlap * np.exp(self.log_gaussian_weight)
+
 
 def correct(
     graph: ContractedGraph,
