@@ -23,6 +23,8 @@ from searches.quasi import uniform_points
 _DEGREES_OF_FREEDOM = 5.0
 _MAX_ROUNDS = 5
 _CHUNK = 128
+_TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
+_ROUNDING = 1e-9  # of its log factors
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,6 +63,30 @@ class Correction:
     @property
     def weights(self) -> np.ndarray:
         return np.exp(self.log_weight)
+
+    @property
+    def overlap(self) -> float:
+        """How much of EP's Gaussian serves as a control variate, in [0, 1]: one where it is the target."""
+        return _regression(self.weights, np.exp(self.log_gaussian_weight))
+
+    @property
+    def difference(self) -> np.ndarray:
+        """(M,) weights of the target less those of EP's Gaussian, as far as the two agree."""
+        return self.weights - self.overlap * np.exp(self.log_gaussian_weight)
+
+
+def is_gaussian(graph: ContractedGraph, state: EPState, *, seed: int) -> bool:
+    """Whether the target is EP's Gaussian also out to where t-tailed draws reach, which the points of the sweeps, a
+    few within two standard deviations, do not show."""
+    mean, covariance = state.phi_moments()
+    factor = np.linalg.cholesky(covariance)
+    phi, _ = student_draws(mean, factor, num_draws=_CHUNK, seed=seed, df=_DEGREES_OF_FREEDOM)
+    target, log_factors, _ = evaluate(graph, phi)
+    difference = target - student_log_density(phi, mean, factor, df=np.inf)
+    size = sum(float(np.sum(np.max(np.abs(v), axis=1, where=np.isfinite(v), initial=0.0))) for v in log_factors)
+    if not np.all(np.isfinite(difference)):
+        return False
+    return float(np.ptp(difference)) < _TOLERATED_DIFFERENCE + _ROUNDING * size
 
 
 def correct(

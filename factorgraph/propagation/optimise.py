@@ -18,7 +18,7 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.model.family import Flat
 from factorgraph.propagation.contracted import ContractedPlate
-from factorgraph.propagation.correction import Correction, correct
+from factorgraph.propagation.correction import Correction, correct, is_gaussian
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.lanes import Lane, contracted_plate
 from factorgraph.propagation.regression import design, factor_values
@@ -255,7 +255,9 @@ def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarra
 
 
 def _correction(graph: ContractedGraph, state: EPState, start: Start, settings: Settings) -> Correction | None:
-    if not settings.correct or graph.dimension == 0 or (state.all_exact and not start.others):
+    if not settings.correct or graph.dimension == 0:
+        return None
+    if state.all_exact and not start.others and is_gaussian(graph, state, seed=settings.seed):
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 128
@@ -307,7 +309,7 @@ def _solution(
         answer=answer,
         correction=correction,
         is_corrected=corrected,
-        is_exact=state.all_exact and (correction is None or correction.num_modes == 1),
+        is_exact=state.all_exact and correction is None,
         phi=phi,
         draws=draws,
         local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),

@@ -195,16 +195,34 @@ def _pooled(
     cumulative = _starting_at_zero(jnp.cumsum(columns, axis=1))
     strata = cumulative[:, edges[1:]] - cumulative[:, edges[:-1]]
     masses = jnp.maximum(strata[:4], 0.0)
-    likelihood_mass = cumulative[0] + cumulative[1]
-    middle = 0.5 * (likelihood_mass[edges[:-1]] + likelihood_mass[edges[1:]])
-    pick = jnp.searchsorted(likelihood_mass[1:], middle, side="left")
-    pick = jnp.clip(pick, edges[:-1], jnp.maximum(edges[1:] - 1, edges[:-1]))
-    pick = jnp.minimum(pick, points.shape[0] - 1)
+    pick = _middle(cumulative[0] + cumulative[1], edges)
     first, second, squares = (strata[4 + i * num_local : 4 + (i + 1) * num_local].T for i in range(3))
     mean = jnp.stack([_ratio(sums, masses[half], mean[half, pick]) for half, sums in enumerate((first, second))])
     square = _ratio(squares, masses[0] + masses[1], square[pick])
     sums = pool.sums + jnp.stack([jnp.sum(weight), jnp.sum(weight**2)])
+    if len(signature.interface) > 1:
+        pick, masses = _representatives(columns[:4], measure, edges)
     return _Pool(points[pick], masses[:2], masses[2:], log_scale, mean, square, sums)
+
+
+def _middle(cumulative: Array, edges: Array) -> Array:
+    """In each stratum (S,) the point at which half of its mass is reached; ``cumulative`` starts at zero."""
+    middle = 0.5 * (cumulative[edges[:-1]] + cumulative[edges[1:]])
+    pick = jnp.searchsorted(cumulative[1:], middle, side="left")
+    pick = jnp.clip(pick, edges[:-1], jnp.maximum(edges[1:] - 1, edges[:-1]))
+    return jnp.minimum(pick, cumulative.shape[0] - 2)
+
+
+def _representatives(masses: Array, measure: Array, edges: Array) -> tuple[Array, Array]:
+    """A point (S,) of each stratum, and what it stands for of ``masses`` (4, n): its own, in proportion.
+
+    Strata of several dimensions are wide: a point chosen for its likelihood cannot stand for the base mass around it,
+    nor the other way.
+    """
+    cumulative = _starting_at_zero(jnp.cumsum(measure[None], axis=1))[0]
+    pick = _middle(cumulative, edges)
+    strata = cumulative[edges[1:]] - cumulative[edges[:-1]]
+    return pick, masses[:, pick] * (strata / jnp.maximum(measure[pick], 1e-300))
 
 
 def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:

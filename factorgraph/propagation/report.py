@@ -40,16 +40,17 @@ def values(shared: Sequence[SharedVariable], phi: np.ndarray) -> np.ndarray:
 def moments_of(shared: Sequence[SharedVariable], state: EPState, correction: Correction | None) -> Moments:
     """True moments: EP's own, plus the weighted difference between the target and EP on the correction's draws.
 
-    The difference estimator (a control variate) has no Monte-Carlo noise where EP is exact.
+    The difference estimator (a control variate) has no Monte-Carlo noise where EP is exact, and is the plain weighted
+    estimate where EP has little to do with the target (`Correction.overlap`).
     """
     theta = values(shared, gaussian_points(state))
     centre = theta.mean(axis=0)
     if correction is None:
         return Moments(mean=centre, covariance=_covariance(theta - centre), log_evidence=state.log_evidence)
     drawn = values(shared, correction.phi)
-    difference = correction.weights - np.exp(correction.log_gaussian_weight)
-    mean = centre + difference @ drawn
-    covariance = _covariance(theta - mean) + (drawn - mean).T @ (difference[:, None] * (drawn - mean))
+    overlap, difference = correction.overlap, correction.difference
+    mean = overlap * centre + difference @ drawn
+    covariance = overlap * _covariance(theta - mean) + (drawn - mean).T @ (difference[:, None] * (drawn - mean))
     if np.any(
         np.linalg.eigvalsh(covariance) <= 0
     ):  # few draws in many dimensions: the plain weighted estimate is proper
@@ -80,10 +81,11 @@ def _moved(state: EPState, correction: Correction) -> np.ndarray:
     """Draws of the EP posterior, moved linearly to the corrected mean and covariance."""
     points = gaussian_points(state, _NUM_DRAWS, seed=8)
     mean, covariance = state.phi_moments()
-    difference = correction.weights - np.exp(correction.log_gaussian_weight)
-    corrected = mean + difference @ correction.phi
+    overlap, difference = correction.overlap, correction.difference
+    corrected = overlap * mean + difference @ correction.phi
     deviation = correction.phi - corrected
-    target = covariance + np.outer(mean - corrected, mean - corrected) + deviation.T @ (difference[:, None] * deviation)
+    target = overlap * (covariance + np.outer(mean - corrected, mean - corrected))
+    target = target + deviation.T @ (difference[:, None] * deviation)
     try:
         factor = np.linalg.cholesky(target) @ np.linalg.inv(np.linalg.cholesky(covariance))
     except np.linalg.LinAlgError:

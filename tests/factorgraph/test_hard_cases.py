@@ -103,6 +103,37 @@ def test_a_posterior_narrower_than_rounding_is_not_trusted():
     assert near or not result.is_corrected
 
 
+class Tail(fg.Analysis):
+    """Constant, but larger by ``gain`` nats below a limit that the points of the sweeps do not reach."""
+
+    def __init__(self, limit, gain):
+        super().__init__()
+        self.limit = limit
+        self.gain = gain
+
+    def log_likelihood_function(self, instance):
+        return jnp.where(instance.x > self.limit, 0.0, self.gain)
+
+
+@pytest.mark.parametrize(("limit", "gain"), [(-2.6, 4.0), (-3.2, 6.0)])
+def test_what_looks_gaussian_from_near_is_not_called_exact(limit, gain):
+    """N(0, 1) wherever the sweeps look, and a fifth of the mass beyond."""
+    x = fg.GaussianPrior(0.0, 1.0)
+    factors = [fg.AnalysisFactor(fg.Model(Level, x=x), Tail(*pair)) for pair in ((limit, gain), (-50.0, 0.0))]
+    result = fg.FactorGraphModel(*factors).optimise(seed=0)
+    low, high = stats.norm.cdf(limit) * np.exp(gain), stats.norm.sf(limit)
+    weight = low / (low + high)
+    below, above = stats.truncnorm(-np.inf, limit), stats.truncnorm(limit, np.inf)
+    mean = weight * below.mean() + (1.0 - weight) * above.mean()
+    square = weight * below.moment(2) + (1.0 - weight) * above.moment(2)
+    scale = np.sqrt(square - mean**2)
+    assert not result.is_exact
+    assert result.is_corrected
+    assert abs(result.mean_field.mean[x] - mean) < 0.05 * scale
+    assert result.mean_field.scale[x] == pytest.approx(scale, rel=0.03)
+    assert result.log_evidence == pytest.approx(np.log(low + high), abs=0.03)
+
+
 class Cube(fg.Analysis):
     def __init__(self, y, error):
         super().__init__()
