@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from factorgraph.calibration.calibration import Calibration
@@ -248,7 +249,7 @@ def _optimise(survey: FactorGraphModel, seed: int) -> Any:
 
 def _simulated(surveys: Surveys, truth: Mapping[Variable, float], rng: Any, number: int) -> FactorGraphModel:
     try:
-        with warnings.catch_warnings():  # what is to be said of the graph was said when the user made it
+        with warnings.catch_warnings(), jax.enable_x64(True):  # what is to be said of the graph has been said
             warnings.simplefilter("ignore", UserWarning)
             return surveys.simulated(truth, rng)
     except Exception as error:

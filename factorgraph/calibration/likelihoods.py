@@ -26,11 +26,11 @@ def log_likelihoods(graph: Any, values: Mapping[Variable, np.ndarray]) -> np.nda
             continue
         slots = [np.stack([values[v] for v in slot], axis=-1) for slot in slot_variables(plate, graph.terms.shared)]
         constants = plate.arrays.constants[: plate.signature.num_constants]
-        if lane.name == "jax":
-            with jax.enable_x64(True):
+        with jax.enable_x64(True):
+            if lane.name == "jax":
                 total = total + np.asarray(_traced(plate.signature, slots, constants))
-        else:
-            total = total + [_called(plate, [slot[row] for slot in slots]) for row in range(len(total))]
+            else:
+                total = total + [_called(plate, [slot[row] for slot in slots]) for row in range(len(total))]
     return total
 
 

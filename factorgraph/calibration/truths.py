@@ -38,8 +38,10 @@ def draw_truths(graph: Any, randoms: Sequence[np.random.Generator]) -> dict[Vari
         return to_parameters(np.stack([randoms[row].standard_normal(len(variables)) for row in rows]))
 
     theta = draw(np.arange(len(randoms)))
+    broken = np.arange(len(randoms))
     for _ in range(_MOST_TRIES):
-        broken = np.flatnonzero(~_satisfied(asserting, graph.terms.shared, dict(zip(variables, theta.T, strict=True))))
+        drawn = [dict(zip(variables, theta[row].tolist(), strict=True)) for row in broken]
+        broken = broken[[not _satisfied(asserting, graph.terms.shared, truth) for truth in drawn]]
         if not len(broken):
             break
         theta[broken] = draw(broken)
@@ -63,15 +65,15 @@ def slot_variables(plate: Plate, shared: Sequence[Variable]) -> list[list[Variab
     ]
 
 
-def _satisfied(plates: Sequence[Plate], shared: Sequence[Variable], truths: dict[Variable, np.ndarray]) -> np.ndarray:
-    """(S,) whether all assertions hold."""
-    satisfied = np.ones(len(next(iter(truths.values()))), dtype=bool)
+def _satisfied(plates: Sequence[Plate], shared: Sequence[Variable], truth: dict[Variable, float]) -> bool:
+    """Whether all assertions hold."""
     for plate in plates:
-        values = [np.stack([truths[v] for v in slot], axis=-1) for slot in slot_variables(plate, shared)]
-        constants = plate.arrays.constants[: plate.signature.num_constants]
-        holds = np.asarray(plate.signature.structure.satisfied(values, constants))
-        satisfied &= np.all(np.broadcast_to(holds, (len(satisfied), plate.size)), axis=-1)
-    return satisfied
+        structure, slots = plate.signature.structure, slot_variables(plate, shared)
+        for row in range(plate.size):
+            constants = [c[row] for c in plate.arrays.constants[: plate.signature.num_constants]]
+            if not structure.satisfied([truth[slot[row]] for slot in slots], constants):
+                return False
+    return True
 
 
 def _refuse_improper(graph: Any, variables: Sequence[Variable]) -> None:

@@ -61,8 +61,8 @@ def measure(analysis, instance, rng):
     return Measurement(float(rng.normal(instance.x, analysis.error)), analysis.error)
 
 
-def mean_and_scatter(num: int = 20) -> Case:
-    return Case(population(gaussian_parent(), [Measurement(0.0, error) for error in errors_of(num)]), measure)
+def mean_and_scatter(num: int = 20, noise: float = 1.0) -> Case:
+    return Case(population(gaussian_parent(), [Measurement(0.0, noise * error) for error in errors_of(num)]), measure)
 
 
 # --- a linear relation with intrinsic scatter and errors in both axes ---
