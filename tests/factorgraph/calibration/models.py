@@ -181,7 +181,7 @@ def contaminate(analysis, instance, rng):
     return ContaminatedMeasurement(float(rng.normal(instance.x, error)), analysis.error)
 
 
-def outliers(num: int = 30) -> Case:
+def outliers(num: int = 20) -> Case:
     parent, fraction = gaussian_parent(), fg.BetaPrior(2.0, 8.0, name="fraction")
     factors = []
     for error in errors_of(num):
