@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "factorgraph.analysis": ("Analysis", "Visualizer"),
+    "factorgraph.calibration.calibrate": ("calibrate",),
+    "factorgraph.calibration.calibration": ("Calibration",),
     "factorgraph.contracted": ("Contracted",),
     "factorgraph.errors": (
         "FactorGraphError",

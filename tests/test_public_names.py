@@ -21,9 +21,10 @@ PRIORS = tuple(
 )
 GRAPH = ("Analysis", "AnalysisFactor", "HierarchicalFactor", "FactorGraphModel", "Result")
 SEARCHES = ("DynestyStatic", "LaplaceOptimiser")
+CALIBRATION = ("calibrate", "Calibration")
 
 
-@pytest.mark.parametrize("name", MODEL + PRIORS + GRAPH + SEARCHES + ("ex", "util"))
+@pytest.mark.parametrize("name", MODEL + PRIORS + GRAPH + SEARCHES + CALIBRATION + ("ex", "util"))
 def test_promised_names_are_public(name):
     assert name in fg.__all__
     assert name in dir(fg)

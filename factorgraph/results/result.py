@@ -19,7 +19,7 @@ from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.dataset_result import DatasetResult
 from factorgraph.results.datatree import datatree_of, write_netcdf
 from factorgraph.results.ep_result import EPResult
-from factorgraph.results.local_draws import local_draws
+from factorgraph.results.local_draws import are_joint, local_draws
 from factorgraph.results.mean_field import LocalMoments, MeanField, UnknownKey
 from factorgraph.results.plate_axis import PlateAxis, plate_axes
 from factorgraph.results.summary import summary_of
@@ -107,6 +107,12 @@ class Result:
     def draws(self) -> np.ndarray:
         """Equal-weight draws (M, D) of the shared variables, in the order of `variables`."""
         return self._solution.draws
+
+    @property
+    def has_joint_draws(self) -> bool:
+        """Whether row m of ``mean_field.draws`` of all variables, private ones included, is one joint draw."""
+        plates = (i for i, moments in enumerate(self._solution.local) if moments is not None)
+        return all(are_joint(self._solution, plate) for plate in plates)
 
     @property
     def variables(self) -> tuple[Variable, ...]:

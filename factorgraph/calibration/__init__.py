@@ -1,0 +1,1 @@
+"""Simulation-based calibration: whether a graph's posteriors hold the truths its own priors make."""
