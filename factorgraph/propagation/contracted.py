@@ -17,6 +17,7 @@ from factorgraph.graph.density import DatasetArrays, parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Family, Flat
 from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.population import is_compressed
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points
 
@@ -89,7 +90,7 @@ class ContractedPlate(abc.ABC):
     @property
     def is_refinable(self) -> bool:
         """Whether exploring a dataset again, with more points, makes its integrals more accurate."""
-        return self.method == "population"
+        return self.method == "population" and is_compressed(self.plate.signature)
 
     @property
     def is_cheap(self) -> bool:

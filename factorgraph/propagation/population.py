@@ -116,7 +116,8 @@ def explore(
     more_uniform : (m, 1 + local) points of one round of the final sample.
     shift : (B, 1 + local) uniform numbers of each dataset.
     start : leading axis B; where the adaptation starts, or its outcome where it is known.
-    num_rounds : integer; the final sample has ``num_rounds * m`` points.
+    num_rounds : integer; the final sample has ``num_rounds * m`` points, m where they are not compressed.
+    num_nodes : of a dataset whose points are compressed.
     """
 
     def dataset(pack: tuple) -> Nodes:
@@ -131,14 +132,19 @@ def explore(
         proposal = proposal_of(reference, adaptation.fitted)
         centre = local_values(signature, arrays.local, adaptation.fitted.mean[:1])[0]
 
-        def one_round(index: Array, pool: _Pool) -> _Pool:
+        def sample(index: Array) -> _Sample:
             z = mixtures.draws(proposal, shifted(more_uniform, shift + _ROUND_SHIFT * (index + 1)))
             log_mass = base(z) - mixtures.log_density(proposal, z) - np.log(z.shape[0])
             deviation = local_values(signature, arrays.local, z) - centre
-            return _pooled(signature, pool, z, log_likelihoods(signature, arrays, z), log_mass, deviation)
+            return _Sample(z, log_likelihoods(signature, arrays, z), log_mass, deviation)
 
-        pool = jax.lax.fori_loop(0, num_rounds, one_round, _empty_pool(signature, num_nodes))
-        rounds = num_rounds.astype(float)
+        if is_compressed(signature):
+            pool = jax.lax.fori_loop(
+                0, num_rounds, lambda i, pool: _pooled(signature, pool, sample(i)), _empty_pool(signature, num_nodes)
+            )
+            rounds = num_rounds.astype(float)
+        else:
+            pool, rounds = _whole(sample(jnp.zeros((), int))), jnp.ones(())
         pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
         fraction = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
         return _nodes(signature, reference_scales, pool, centre, adaptation._replace(ess_fraction=fraction))
@@ -166,17 +172,55 @@ def _empty_pool(signature: Signature, num_nodes: int) -> _Pool:
     return _Pool(none[0], mass, mass, -jnp.inf, none, none[0], jnp.zeros(2))
 
 
-def _pooled(
-    signature: Signature, pool: _Pool, z: Array, log_likelihood: Array, log_base: Array, deviation: Array
-) -> _Pool:
-    """Add points z (n, local) that stand for exp(log_base) of the reference each, and compress: equal strata of
-    (L + base) mass along the interface."""
+def is_compressed(signature: Signature) -> bool:
+    """Whether the points of a dataset are compressed to nodes: strata along one coordinate are narrow, and in several
+    nothing may stand for its neighbours (two drawn variables in 512 strata: a scatter 0.5 sds off)."""
+    return len(signature.interface) <= 1
+
+
+class _Sample(NamedTuple):
+    """Points z (n, local), their log L (n,), the log mass of the base measure that each stands for (n,), and values
+    less the centre (n, local)."""
+
+    z: Array
+    log_likelihood: Array
+    log_base: Array
+    deviation: Array
+
+
+def _whole(sample: _Sample) -> _Pool:
+    """Every point a node."""
+    halves = _halves(sample.z.shape[0])
+    log_mass = jnp.where(jnp.isfinite(sample.log_likelihood), sample.log_likelihood + sample.log_base, -jnp.inf)
+    top = jnp.max(log_mass)
+    log_scale = jnp.where(jnp.isfinite(top), top, 0.0)
+    weight = jnp.exp(log_mass - log_scale)
+    deviation = jnp.where(jnp.isfinite(sample.deviation), sample.deviation, 0.0)
+    return _Pool(
+        sample.z,
+        halves * weight,
+        halves * jnp.exp(sample.log_base),
+        log_scale,
+        jnp.stack([deviation, deviation]),
+        deviation**2,
+        jnp.stack([jnp.sum(weight), jnp.sum(weight**2)]),
+    )
+
+
+def _halves(num: int) -> Array:
+    """(2, num) ones in the first and in the second half."""
+    first = np.arange(num) < num // 2
+    return jnp.asarray(np.stack([first, ~first]).astype(float))
+
+
+def _pooled(signature: Signature, pool: _Pool, sample: _Sample) -> _Pool:
+    """Add points and compress: equal strata of (L + base) mass along the interface."""
     num_nodes, num_local = pool.z.shape
+    z, log_likelihood, log_base, deviation = sample
     log_mass = jnp.where(jnp.isfinite(log_likelihood), log_likelihood + log_base, -jnp.inf)
     top = jnp.max(log_mass)
     log_scale = jnp.where(pool.log_scale > -jnp.inf, pool.log_scale, jnp.where(jnp.isfinite(top), top, 0.0))
-    half = jnp.arange(z.shape[0]) < z.shape[0] // 2
-    halves = jnp.stack([half, ~half]).astype(float)
+    halves = _halves(z.shape[0])
     weight = jnp.exp(log_mass - log_scale)
     mass = jnp.concatenate([pool.likelihood, halves * weight], axis=1)
     base = jnp.concatenate([pool.base, halves * jnp.exp(log_base)], axis=1)
@@ -184,7 +228,7 @@ def _pooled(
     deviation = jnp.where(jnp.isfinite(deviation), deviation, 0.0)
     mean = jnp.concatenate([pool.mean, jnp.stack([deviation, deviation])], axis=1)
     square = jnp.concatenate([pool.square, deviation**2])
-    order = _along(points[:, jnp.array(signature.interface, dtype=int)])
+    order = argsort(points[:, signature.interface[0]]) if signature.interface else jnp.arange(len(points))
     points, mass, base, mean, square = points[order], mass[:, order], base[:, order], mean[:, order], square[order]
     total = jnp.sum(mass, axis=0)
     measure = total / jnp.maximum(jnp.sum(total), 1e-300) + jnp.sum(base, axis=0) / jnp.sum(base)
@@ -200,8 +244,6 @@ def _pooled(
     mean = jnp.stack([_ratio(sums, masses[half], mean[half, pick]) for half, sums in enumerate((first, second))])
     square = _ratio(squares, masses[0] + masses[1], square[pick])
     sums = pool.sums + jnp.stack([jnp.sum(weight), jnp.sum(weight**2)])
-    if len(signature.interface) > 1:
-        pick, masses = _representatives(columns[:4], measure, edges)
     return _Pool(points[pick], masses[:2], masses[2:], log_scale, mean, square, sums)
 
 
@@ -211,18 +253,6 @@ def _middle(cumulative: Array, edges: Array) -> Array:
     pick = jnp.searchsorted(cumulative[1:], middle, side="left")
     pick = jnp.clip(pick, edges[:-1], jnp.maximum(edges[1:] - 1, edges[:-1]))
     return jnp.minimum(pick, cumulative.shape[0] - 2)
-
-
-def _representatives(masses: Array, measure: Array, edges: Array) -> tuple[Array, Array]:
-    """A point (S,) of each stratum, and what it stands for of ``masses`` (4, n): its own, in proportion.
-
-    Strata of several dimensions are wide: a point chosen for its likelihood cannot stand for the base mass around it,
-    nor the other way.
-    """
-    cumulative = _starting_at_zero(jnp.cumsum(measure[None], axis=1))[0]
-    pick = _middle(cumulative, edges)
-    strata = cumulative[edges[1:]] - cumulative[edges[:-1]]
-    return pick, masses[:, pick] * (strata / jnp.maximum(measure[pick], 1e-300))
 
 
 def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
@@ -255,21 +285,6 @@ def _starting_at_zero(cumulative: Array) -> Array:
     return jnp.concatenate([jnp.zeros((cumulative.shape[0], 1)), cumulative], axis=1)
 
 
-def _along(points: Array) -> Array:
-    """Order (n,) of points (n, d) along a line that keeps neighbours together: sorted in 1-D, a Morton curve beyond."""
-    dimension = points.shape[-1]
-    if dimension <= 1:
-        return argsort(points[:, 0]) if dimension else jnp.arange(points.shape[0])
-    bits = max(1, min(10, 30 // dimension))
-    rank = jnp.stack([argsort(argsort(points[:, i])) for i in range(dimension)], axis=-1)
-    level = (rank * (2**bits) // points.shape[0]).astype(jnp.int64)
-    code = jnp.zeros(points.shape[0], dtype=jnp.int64)
-    for bit in range(bits):
-        for i in range(dimension):
-            code = code | (((level[:, i] >> bit) & 1) << (bit * dimension + i))
-    return argsort(code)
-
-
 @functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
 def nodes_from_points(
     signature: Signature,
@@ -286,7 +301,8 @@ def nodes_from_points(
     weights = self_normalised(log_likelihood + log_mass)
     centre = local_values(signature, arrays.local, z[jnp.argmax(weights)][None])[0]
     deviation = local_values(signature, arrays.local, z) - centre
-    pool = _pooled(signature, _empty_pool(signature, num_nodes), z, log_likelihood, log_mass, deviation)
+    sample = _Sample(z, log_likelihood, log_mass, deviation)
+    pool = _pooled(signature, _empty_pool(signature, num_nodes), sample) if is_compressed(signature) else _whole(sample)
     fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
     found = unexplored(NUM_COMPONENTS, signature.num_local)._replace(temperature=jnp.ones(()), ess_fraction=fraction)
     return _nodes(signature, reference_scales, pool, centre, found)

@@ -43,7 +43,9 @@ _FEWEST_FOR_SURROGATE = {"joint": 40, "population": 200}  # datasets; fewer are 
 _FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
-_NODES, _NODES_OF_SEVERAL = 256, 512
+_ROUNDS = ((200, 4), (1_000, 2))  # of the final sample, up to so many datasets; one beyond
+_NODES = 256  # of what is compressed
+_UNCOMPRESSED_POINTS, _MOST_UNCOMPRESSED_POINTS, _MANY_DATASETS = {2: 2048, 3: 2048}, 4096, 2000
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 _PARTICLES, _MOST_ESCALATED, _MOST_TO_ESCALATE = 2048, 64, 200
@@ -140,6 +142,7 @@ class TracedPlate(ContractedPlate):
         scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
+        rounds *= next((more for most, more in _ROUNDS if self.plate.size <= most), 1)
         if self.method == "joint":  # its points are found anew at every phi
             rules = self._explore_joint(blocks, scales, mean, factor, run)
         elif chosen is None:
@@ -151,11 +154,11 @@ class TracedPlate(ContractedPlate):
         else:
             self._replace(rules, blocks, chosen)
         if self.method == "population" and chosen is None:
-            self._improve(scales)
+            self._improve(scales, rounds)
             if run is None:
-                self._escalate(scales)
+                self._escalate(scales, rounds)
 
-    def _improve(self, scales: Any) -> None:
+    def _improve(self, scales: Any, rounds: int) -> None:
         """Explore again, from the nodes found, where few points of the final sample count: it met what the adaptation
         had missed."""
         before = np.zeros(self.plate.size)
@@ -165,10 +168,10 @@ class TracedPlate(ContractedPlate):
             if not len(rows):
                 return
             blocks, before = blocks_of(rows, self._block_size), now
-            rules = self._explore_population(blocks, scales, 1, self._known(blocks))
+            rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
             self._replace(rules, blocks, rows, gathered([r.ess_fraction for r in rules], blocks) > now[rows])
 
-    def _escalate(self, scales: Any) -> None:
+    def _escalate(self, scales: Any, rounds: int) -> None:
         """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges.
 
         Only where datasets are few: among many, one says little and is named, and every graph shares its kernels.
@@ -183,7 +186,7 @@ class TracedPlate(ContractedPlate):
         blocks = blocks_of(rows, self._block_size)
         run = SMC(num_particles=_PARTICLES).run
         try:
-            self._replace(self._explore_population(blocks, scales, 1, self._starts(blocks, run)), blocks, rows)
+            self._replace(self._explore_population(blocks, scales, rounds, self._starts(blocks, run)), blocks, rows)
         except LikelihoodFailedError:  # no finite likelihood at all: it stays as it was, and its status says so
             return
         self.is_escalated[rows] = True
@@ -225,7 +228,9 @@ class TracedPlate(ContractedPlate):
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
         table = jax.device_put(point_table(adaptation, dimension, MAX_STAGES, self.seed))
         more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
-        num_nodes = _NODES if len(signature.interface) <= 1 else _NODES_OF_SEVERAL
+        if not population.is_compressed(signature):  # all points are kept: memory
+            final = _UNCOMPRESSED_POINTS.get(dimension, _MOST_UNCOMPRESSED_POINTS)
+            final = final if self.plate.size <= _MANY_DATASETS else final // 2
         self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
         return [
             population.explore(
@@ -238,7 +243,7 @@ class TracedPlate(ContractedPlate):
                 start,
                 np.int64(rounds),
                 count,
-                num_nodes,
+                _NODES,
             )
             for (rows, count), start in zip(blocks, starts, strict=True)
         ]
