@@ -36,8 +36,9 @@ class Nodes(NamedTuple):
     log of the part r of b that stands in for the parents' densities: a node is re-weighted by p(z | phi) / r(z), which
     varies less than p itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points
     that a node stands for, in the user's coordinates less ``centre``; in single precision, as they are most of the
-    memory of a large plate. ``fitted`` is a mixture fitted to the nodes, from which a dataset
-    may be explored again.
+    memory of a large plate. ``ess_fraction`` is that of the last stage of the adaptation (where
+    the dataset was explored before: of the final sample), ``sample_fraction`` that of the final sample. ``fitted`` is a
+    mixture fitted to the nodes, from which a dataset may be explored again.
     """
 
     z: Array  # (S, local)
@@ -51,6 +52,7 @@ class Nodes(NamedTuple):
     ess_fraction: Array
     log_loss: Array
     temperature: Array
+    sample_fraction: Array
     fitted: Mixture | None = None
 
 
@@ -147,7 +149,9 @@ def explore(
             pool, rounds = _whole(sample(jnp.zeros((), int))), jnp.ones(())
         pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
         fraction = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[0])
-        return _nodes(signature, reference_scales, pool, centre, adaptation._replace(ess_fraction=fraction))
+        explored = jnp.where(start.temperature >= 1.0, fraction, adaptation.ess_fraction)
+        found = adaptation._replace(ess_fraction=explored)
+        return _nodes(signature, reference_scales, pool, centre, found, fraction)
 
     return over_datasets(dataset, (arrays, shift, start), count)
 
@@ -261,7 +265,9 @@ def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
     return jnp.where(sound[:, None], sums / jnp.maximum(mass, 1e-300)[:, None], otherwise)
 
 
-def _nodes(signature: Signature, scales: Array, pool: _Pool, centre: Array, found: Adaptation) -> Nodes:
+def _nodes(
+    signature: Signature, scales: Array, pool: _Pool, centre: Array, found: Adaptation, fraction: Array
+) -> Nodes:
     mass = pool.likelihood[0] + pool.likelihood[1]
     total = jnp.sum(mass)
     weights = jnp.where(total > 0.0, mass / jnp.maximum(total, 1e-300), 1.0 / mass.shape[0])
@@ -277,7 +283,8 @@ def _nodes(signature: Signature, scales: Array, pool: _Pool, centre: Array, foun
         found.ess_fraction,
         found.log_loss,
         found.temperature,
-        mixtures.fit(pool.z, weights, found.fitted.num_components),
+        fraction,
+        mixtures.fit(pool.z, weights, NUM_COMPONENTS),
     )
 
 
@@ -305,7 +312,7 @@ def nodes_from_points(
     pool = _pooled(signature, _empty_pool(signature, num_nodes), sample) if is_compressed(signature) else _whole(sample)
     fraction = 1.0 / jnp.maximum(jnp.sum(weights**2), 1e-300) / z.shape[0]
     found = unexplored(NUM_COMPONENTS, signature.num_local)._replace(temperature=jnp.ones(()), ess_fraction=fraction)
-    return _nodes(signature, reference_scales, pool, centre, found)
+    return _nodes(signature, reference_scales, pool, centre, found, fraction)
 
 
 def private_posterior(

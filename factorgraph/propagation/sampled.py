@@ -69,6 +69,7 @@ class SampledPlate(TracedPlate):
             np.float64(1.0),
             np.float64(0.0),
             np.float64(1.0),
+            np.float64(1.0),
         )
 
     def _analysis(self, row: int) -> SamplesAnalysis:

@@ -163,13 +163,13 @@ class TracedPlate(ContractedPlate):
         had missed."""
         before = np.zeros(self.plate.size)
         for _ in range(_MOST_IMPROVEMENTS):
-            now = self._reach().ess_fraction
+            now = gathered([rule.sample_fraction for rule in self._rules], self._blocks)
             rows = np.flatnonzero((now > _WORTHWHILE * before) & (now < _GOOD_FRACTION))
             if not len(rows):
                 return
             blocks, before = blocks_of(rows, self._block_size), now
             rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
-            self._replace(rules, blocks, rows, gathered([r.ess_fraction for r in rules], blocks) > now[rows])
+            self._replace(rules, blocks, rows, gathered([r.sample_fraction for r in rules], blocks) > now[rows])
 
     def _escalate(self, scales: Any, rounds: int) -> None:
         """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges.
