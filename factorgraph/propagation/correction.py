@@ -23,6 +23,8 @@ from searches.quasi import uniform_points
 _DEGREES_OF_FREEDOM = 5.0
 _MAX_ROUNDS = 5
 _CHUNK = 128
+_GOOD_K_HAT = 0.5
+_STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
 _ROUNDING = 1e-9  # of its log factors
 
@@ -59,6 +61,11 @@ class Correction:
     @property
     def trusted(self) -> bool:
         return self.k_hat < TRUSTED_K_HAT
+
+    @property
+    def quality(self) -> tuple[bool, bool, float]:
+        """What to compare by: whether the weights can be trusted comes before how many draws they are worth."""
+        return self.k_hat < _GOOD_K_HAT, self.trusted, self.effective_sample_size
 
     @property
     def weights(self) -> np.ndarray:
@@ -104,11 +111,11 @@ def correct(
     phi, log_proposal = _first_draws([(mean, factor), *others], num_draws, seed)
     correction = replace(_weigh(graph, mean, factor, phi, log_proposal, 1), num_modes=1 + len(others))
     for index in range(2, _MAX_ROUNDS + 1):
-        if correction.k_hat < 0.5:
+        if correction.k_hat < _GOOD_K_HAT:
             break
-        phi, log_proposal = _next_draws(correction, mean, factor, num_draws, seed + index)
+        phi, log_proposal = _next_draws(correction, mean, factor, graph.whitened, num_draws, seed + index)
         candidate = replace(_weigh(graph, mean, factor, phi, log_proposal, index), num_modes=correction.num_modes)
-        if candidate.effective_sample_size > correction.effective_sample_size:
+        if candidate.quality > correction.quality:
             correction = candidate
         else:
             correction = replace(correction, num_rounds=index)
@@ -152,7 +159,7 @@ def _weigh(
     smoothed, k_hat = pareto_smooth(raw)
     if len(np.unique(phi, axis=0)) < len(phi):  # the proposal is narrower than rounding: equal weights mean nothing
         k_hat = np.inf
-    log_weight = smoothed if 0.5 < k_hat < np.inf else raw
+    log_weight = smoothed if _GOOD_K_HAT < k_hat < np.inf else raw
     gaussian = student_log_density(phi, mean, factor, df=np.inf) - log_proposal
     total, total_gaussian, num = logsumexp(log_weight), logsumexp(gaussian), len(phi)
     log_weight, gaussian = log_weight - total, gaussian - total_gaussian
@@ -180,10 +187,10 @@ def _regression(target: np.ndarray, gaussian: np.ndarray) -> float:
 
 
 def _next_draws(
-    correction: Correction, mean: np.ndarray, factor: np.ndarray, num_draws: int, seed: int
+    correction: Correction, mean: np.ndarray, factor: np.ndarray, whitened: np.ndarray, num_draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of a mixture fitted to the weighted draws, part of them still from the t around EP; where a few draws have
-    all the weight there is nothing to fit, and the t is widened."""
+    """Draws of a mixture fitted to the weighted draws, a part of them still from the t around EP and a part as wide as
+    the priors; where a few draws have all the weight there is nothing to fit, and the t is widened."""
     dimension = correction.phi.shape[1]
     if not correction.effective_sample_size > dimension + 2.0:
         wider = factor * 2.0**correction.num_rounds
@@ -191,15 +198,23 @@ def _next_draws(
     standard = np.linalg.solve(factor, (correction.phi - mean).T).T
     fitted = mixtures.fit(standard, correction.weights, 4, num_steps=20)
     proposal = mixtures.widened(fitted, scales=(1.1, 2.0, 4.0), weights=(0.7, 0.2, 0.1))
-    num_student = num_draws // 4
-    student, _ = student_draws(
-        np.zeros(dimension), np.eye(dimension), num_draws=num_student, seed=seed, df=_DEGREES_OF_FREEDOM
-    )
-    drawn = mixtures.draws(proposal, uniform_points(num_draws - num_student, 1 + dimension, seed + 100))
-    points = np.concatenate([student, drawn])
-    fraction = num_student / num_draws
-    log_proposal = np.logaddexp(
-        np.log(fraction) + student_log_density(points, np.zeros(dimension), np.eye(dimension), df=_DEGREES_OF_FREEDOM),
-        np.log1p(-fraction) + mixtures.log_density(proposal, points),
-    )
-    return mean + points @ factor.T, log_proposal - float(np.sum(np.log(np.diag(factor))))
+    # weights are bounded by the likelihood where the priors are drawn from: a scatter that may be zero has a long tail
+    scale = np.sqrt(np.diag(factor @ factor.T))
+    prior = np.where(whitened, 0.0, mean), np.diag(np.where(whitened, 1.0, _WIDER * scale))
+    student = mean, factor
+    sizes = [int(fraction * num_draws) for fraction in (_STUDENT_FRACTION, _PRIOR_FRACTION)]
+    parts = [
+        student_draws(*part, num_draws=size, seed=seed + 10 * k, df=_DEGREES_OF_FREEDOM)[0]
+        for k, (part, size) in enumerate(zip((student, prior), sizes, strict=True))
+    ]
+    num_fitted = num_draws - sum(sizes)
+    drawn = mixtures.draws(proposal, uniform_points(num_fitted, 1 + dimension, seed + 100))
+    phi = np.concatenate([*parts, mean + drawn @ factor.T])
+    log_volume = float(np.sum(np.log(np.diag(factor))))
+    densities = [
+        np.log(size / num_draws) + student_log_density(phi, *part, df=_DEGREES_OF_FREEDOM)
+        for part, size in zip((student, prior), sizes, strict=True)
+    ]
+    standard = np.linalg.solve(factor, (phi - mean).T).T
+    densities.append(np.log(num_fitted / num_draws) + mixtures.log_density(proposal, standard) - log_volume)
+    return phi, logsumexp(densities, axis=0)
