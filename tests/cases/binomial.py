@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 from scipy import special, stats

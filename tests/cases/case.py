@@ -152,12 +152,6 @@ def distance(known: Iterable[Known], moments: Any) -> Distance | None:
     return Distance(shift=largest, lowest_ratio=min(ratios), highest_ratio=max(ratios), worst=names[worst])
 
 
-def is_good(result: Any, warned: bool) -> bool:
-    """Whether a result of `optimise` claims to be reliable: settled, checked, and without a warning."""
-    trusted = result.is_exact or not result.variables or result.k_hat < 0.7
-    return bool(result.converged and trusted and not warned)
-
-
 def table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     with path.open(newline="") as file:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 import factorgraph as fg
 from tests.cases.case import Case, known, reference, table
 
-_KEPLER_STEPS = 10
+_KEPLER_STEPS = 7
 _LARGEST_ECCENTRICITY = 0.99
 
 
@@ -45,10 +46,13 @@ class Planet:
         start = eccentric - x * jnp.sin(eccentric) + y * jnp.cos(eccentric)
         longitude = start + 2.0 * jnp.pi * (time - self.conjunction) / self.period
         eccentric = longitude + 0.85 * self.eccentricity * jnp.sign(x * jnp.sin(longitude) - y * jnp.cos(longitude))
-        for _ in range(_KEPLER_STEPS):
+
+        def closer(_, eccentric):
             cosine, sine = jnp.cos(eccentric), jnp.sin(eccentric)
             error = eccentric - x * sine + y * cosine - longitude
-            eccentric = eccentric - error / (1.0 - x * cosine - y * sine)
+            return eccentric - error / (1.0 - x * cosine - y * sine)
+
+        eccentric = jax.lax.fori_loop(0, _KEPLER_STEPS, closer, eccentric)
         cosine, sine = jnp.cos(eccentric), jnp.sin(eccentric)
         along = (1.0 - beta * y**2) * cosine + beta * x * y * sine - x
         return jnp.exp(self.log_amplitude) * (along / (1.0 - x * cosine - y * sine) + x)

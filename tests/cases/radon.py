@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +83,7 @@ def radon(data: Path, title: str, name: str, *, uranium: bool, slopes: bool = Fa
             by_quantiles=["sigma_alpha", "sigma_beta"] if slopes else ["sigma_alpha"],
         ),
         log_evidence=log_evidence(list(counties.values()), uranium=uranium, slopes=slopes),
-        search=fg.Laplace(num_draws=4096),
+        search=fg.DynestyStatic(nlive=300) if len(counties) < 100 else fg.Laplace(num_draws=4096),
     )
 
 
