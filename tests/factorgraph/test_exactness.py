@@ -457,6 +457,23 @@ class Both(fg.Analysis):
         return jnp.sum(log_normal(self.y, instance.position, self.error))
 
 
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_a_flat_private_prior_leaves_no_evidence(is_drawn):
+    """Unless a parent takes its place: then log Z is that of y ~ N(1, sqrt(2^2 + 0.5^2))."""
+    model = fg.Model(Source, position=fg.FlatPrior())
+    parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=1.0, sigma=2.0)
+    if is_drawn:
+        parent.add_drawn_variable(model.position)
+    factors = [fg.AnalysisFactor(model, Reading(3.0, 0.5)), *([parent] if is_drawn else [])]
+    result = fg.FactorGraphModel(*factors).optimise()
+    if is_drawn:
+        assert result.log_evidence == pytest.approx(float(log_normal(3.0, 1.0, np.sqrt(4.25))), rel=1e-6)
+    else:
+        assert np.isnan(result.log_evidence)
+        assert "private" in result.log_evidence_note
+        assert result.mean_field.mean[model.position] == pytest.approx(3.0)
+
+
 def test_splitting_a_dataset_changes_nothing():
     y, error = [1.3, 0.2, 4.1, 2.2], [1.0, 0.5, 2.0, 0.7]
     whole, x = Statements(), fg.GaussianPrior(0.0, 3.0)
