@@ -7,6 +7,7 @@ Hubble constant and has a flat prior.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,9 @@ class Supernovae(fg.Analysis):
         return log_normalizer - 0.5 * residual @ residual
 
 
-def pantheon(data: Path, title: str, block: str, model: fg.Model, *, systematics: bool = True) -> Case:
+def pantheon(
+    data: Path, title: str, block: str, model: fg.Model, *, systematics: bool = True, search: Any = None
+) -> Case:
     folder = data / "pantheon2018_binned"
     z, magnitudes, errors = np.array(
         [[float(row[name]) for name in ("z", "m_b", "m_b_stat_err")] for row in table(folder / "bins.csv")]
@@ -63,7 +66,7 @@ def pantheon(data: Path, title: str, block: str, model: fg.Model, *, systematics
         title=title,
         graph=graph,
         known=known(answer, {name: names[name] for name in answer["parameters"]}),
-        search=fg.Laplace(num_draws=4096),
+        search=search or fg.Laplace(num_draws=4096),
         contracted=False,
     )
 
@@ -80,6 +83,14 @@ def pantheon_statistical(data: Path) -> Case:
 
 
 def pantheon_wcdm(data: Path) -> Case:
-    """Matter density and pressure are degenerate along a banana."""
-    model = fg.Model(Cosmology, omega_m=fg.UniformPrior(0.0, 0.7), offset=fg.FlatPrior(), w=fg.UniformPrior(-2.5, -0.3))
-    return pantheon(data, "Pantheon, flat wCDM", "flat_wCDM", model)
+    """Matter density and pressure are degenerate along a banana.
+
+    Nested sampling needs proper priors: the limits of the offset are fifty standard deviations away.
+    """
+    model = fg.Model(
+        Cosmology,
+        omega_m=fg.UniformPrior(0.0, 0.7),
+        offset=fg.UniformPrior(23.0, 24.6),
+        w=fg.UniformPrior(-2.5, -0.3),
+    )
+    return pantheon(data, "Pantheon, flat wCDM", "flat_wCDM", model, search=fg.DynestyStatic(nlive=500))

@@ -17,7 +17,10 @@ from tests.cases.measurement import Row, propagate, search
 
 QUICK_BY_PROPAGATION = {"eight_schools", "line", "line_with_outliers", "slacs_imaging", "slacs_trend", "slacs_dynamics"}
 QUICK_BY_SEARCH = {"eight_schools", "line", "line_with_outliers"}
-FAILING: dict[tuple[str, str], str] = {}  # (case, method) -> why
+FAILING = {  # (case, method) -> why
+    ("pantheon_wcdm", "EP"): "the wings of a banana of private variables are missed, and no diagnostic sees it",
+}
+SEEDS = {"pantheon_wcdm": range(3)}  # one may be within the bounds by luck
 
 
 def marked(method: str, quick: set[str]) -> list:
@@ -44,7 +47,8 @@ def check(row: Row) -> None:
 
 @pytest.mark.parametrize("name", marked("EP", QUICK_BY_PROPAGATION))
 def test_propagation(shared, name):
-    check(propagate(CASES[name](shared / "data")))
+    for seed in SEEDS.get(name, range(1)):
+        check(propagate(CASES[name](shared / "data"), seed=seed))
 
 
 @pytest.mark.parametrize("name", marked("search", QUICK_BY_SEARCH))
@@ -52,6 +56,6 @@ def test_search(shared, name):
     check(search(CASES[name](shared / "data")))
 
 
-@pytest.mark.parametrize("name", ["line", "pantheon_lcdm", "slacs_imaging", "sh0es"])
+@pytest.mark.parametrize("name", ["line", "pantheon_lcdm"])
 def test_no_evidence_under_flat_priors(shared, name):
     assert math.isnan(CASES[name](shared / "data").propagated().log_evidence)
