@@ -91,6 +91,16 @@ class SummedLogFactors:
         return total
 
 
+@dataclass(frozen=True, slots=True)
+class ImproperPrior:
+    """(x (D,), data) -> log prior of the shared variables where some of it is improper, nats."""
+
+    program: Program
+
+    def __call__(self, x: Array, data: TargetArrays) -> Array:
+        return densities_of(self.program)[1](x, data.program)
+
+
 def plate_arrays(plate: ContractedPlate, kept: np.ndarray) -> PlateArrays:
     """The ``kept`` rows (n,) of a plate, from which log f is evaluated."""
     num = -(-len(kept) // LANES) * LANES
@@ -142,7 +152,7 @@ def contracted_target(graph: Graph, seed: int, optimiser: Any) -> tuple[Target, 
             positions,
             tuple((plate.plate.signature, plate.method) for plate, _ in plates),
         ),
-        log_prior=standard_normal_log_density if proper else densities_of(program)[1],
+        log_prior=standard_normal_log_density if proper else ImproperPrior(program),
         data=TargetArrays(numbers, np.stack([s.parameters for s in shared]), tuple(arrays for _, arrays in plates)),
         proper_prior=proper,
         to_parameters=ToParameters(program, numbers, np.array(positions)),

@@ -282,11 +282,7 @@ def _solution(
     began: float,
 ) -> Solution:
     corrected = correction is not None and correction.k_hat < TRUSTED_K_HAT
-    note = (
-        ""
-        if all(_is_proper(s) for s in shared)
-        else "a shared variable has an improper flat prior, so the evidence is not defined"
-    )
+    note = _evidence_note(terms, shared, graph)
     ep = moments_of(shared, state, None)
     answer = moments_of(shared, state, correction if corrected else None)
     if note:
@@ -331,11 +327,20 @@ def _with_unexplored(graph: ContractedGraph, state: EPState) -> EPState:
     return replace(state, status=status)
 
 
-def _is_proper(s: SharedVariable) -> bool:
-    family = getattr(s.variable, "family", None)
-    if not isinstance(family, Flat):
+def _evidence_note(terms: Terms, shared: tuple[SharedVariable, ...], graph: ContractedGraph) -> str:
+    """Why there is no evidence; empty where there is."""
+    if not all(_is_proper(s.variable) or s.variable in terms.draws for s in shared):
+        return "a shared variable has an improper flat prior, so the evidence is not defined"
+    private = (variable for plate in graph.plates for row in plate.plate.local for variable in row)
+    if not all(_is_proper(variable) or variable in terms.draws for variable in private):
+        return "a private variable has an improper flat prior, so the evidence is not defined"
+    return ""
+
+
+def _is_proper(variable: Any) -> bool:
+    if not isinstance(getattr(variable, "family", None), Flat):
         return True
-    return bool(np.all(np.isfinite([float(v) for v in s.variable.parameters])))  # type: ignore[attr-defined]
+    return bool(np.all(np.isfinite([float(v) for v in variable.parameters])))
 
 
 def _local(

@@ -1,18 +1,14 @@
-"""Posteriors against exact answers: the simulated survey, strong lenses, the eight schools."""
+"""Posteriors against exact answers: the simulated survey, the eight schools; see also `test_cases`."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-import factorgraph as fg
 from tests.benchmarks.survey import CELLS, EDGES, SIGMAS, exact, script, simulated, survey
 from tests.factorgraph.results.schools import EFFECTS, ERRORS, schools
 from tests.factorgraph.results.schools import exact as exact_schools
@@ -83,113 +79,6 @@ def test_private_variables_of_profiles(shared):
         variables = [getattr(factor.prior_model, name) for factor in asked.graph.factors]
         means, scales = ([m[v] for v in variables] for m in (moments.mean, moments.scale))
         assert_close(means, scales, known[key]["mean"], known[key]["sd"], SMALL)
-
-
-# --- strong lenses: slopes gamma_i ~ N(mu, sigma_int), flat priors ---
-
-
-class Lens:
-    def __init__(self, gamma=2.0):
-        self.gamma = gamma
-
-
-class Imaging(fg.Analysis):
-    def __init__(self, slope, error):
-        super().__init__()
-        self.slope = slope
-        self.error = error
-
-    def log_likelihood_function(self, instance):
-        residual = (self.slope - instance.gamma) / self.error
-        return -0.5 * residual**2 - jnp.log(self.error) - 0.5 * jnp.log(2.0 * jnp.pi)
-
-
-class Dynamics(fg.Analysis):
-    """A velocity dispersion; its model is a polynomial good for 1.2 < gamma < 2.8."""
-
-    def __init__(self, coefficients, dispersion, error):
-        super().__init__()
-        self.coefficients = coefficients
-        self.dispersion = dispersion
-        self.error = error
-
-    def log_likelihood_function(self, instance):
-        predicted = jnp.exp(jnp.polyval(self.coefficients[::-1], instance.gamma - 2.0))
-        residual = (self.dispersion - predicted) / self.error
-        log_likelihood = -0.5 * residual**2 - jnp.log(self.error) - 0.5 * jnp.log(2.0 * jnp.pi)
-        return jnp.where((instance.gamma > 1.2) & (instance.gamma < 2.8), log_likelihood, -jnp.inf)
-
-
-@pytest.fixture(scope="module")
-def slacs(shared):
-    folder = shared / "data" / "slacs"
-
-    def table(name):
-        with (folder / name).open() as file:
-            return list(csv.DictReader(file))
-
-    reference = json.loads((folder / "reference.json").read_text())
-    return table("imaging_slopes.csv"), table("lensing_dynamics.csv"), reference
-
-
-def imaging(row) -> Imaging:
-    return Imaging(float(row["gamma"]), float(row["gamma_err"]))
-
-
-def dynamics(row) -> Dynamics:
-    coefficients = np.array([float(row[f"c{power}"]) for power in range(5)])
-    return Dynamics(coefficients, float(row["sigma_v"]), float(row["sigma_v_err"]))
-
-
-def check_lenses(models, factors, parents, variables, reference):
-    """Every parameter of the reference: those of the population and one slope a lens."""
-    result = fg.FactorGraphModel(*factors, *parents).optimise(seed=0)
-    asked = [*variables, *(model.gamma for model in models)]
-    known = list(reference["parameters"].values())
-    moments = result.mean_field
-    assert result.converged
-    assert np.isnan(result.log_evidence)  # flat priors
-    assert_close(
-        [moments.mean[v] for v in asked],
-        [moments.scale[v] for v in asked],
-        [k["mean"] for k in known],
-        [k["sd"] for k in known],
-        LARGE,
-    )
-
-
-def lenses_of_one_population(rows, analysis, reference):
-    models = [fg.Model(Lens) for _ in rows]
-    parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=fg.FlatPrior(), sigma=fg.FlatPrior(0.0, np.inf))
-    for model in models:
-        parent.add_drawn_variable(model.gamma)
-    factors = [fg.AnalysisFactor(model, analysis(row)) for model, row in zip(models, rows)]
-    check_lenses(models, factors, [parent], [parent.mean, parent.sigma], reference)
-
-
-def test_lens_slopes(slacs):
-    rows, _, reference = slacs
-    lenses_of_one_population(rows, imaging, reference["A_mean_scatter"])
-
-
-def test_lens_slopes_with_a_trend(slacs):
-    """The population's mean is a relation: a + b (z_lens - 0.2)."""
-    rows, _, reference = slacs
-    a, b, scatter = fg.FlatPrior(), fg.FlatPrior(), fg.FlatPrior(0.0, np.inf)
-    models = [fg.Model(Lens) for _ in rows]
-    parents = []
-    for model, row in zip(models, rows):
-        parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=a + b * (float(row["z_lens"]) - 0.2), sigma=scatter)
-        parent.add_drawn_variable(model.gamma)
-        parents.append(parent)
-    factors = [fg.AnalysisFactor(model, imaging(row)) for model, row in zip(models, rows)]
-    check_lenses(models, factors, parents, [a, b, scatter], reference["A_trend_with_redshift"])
-
-
-def test_lens_dynamics(slacs):
-    """A likelihood that is not linear in the slope."""
-    _, rows, reference = slacs
-    lenses_of_one_population(rows, dynamics, reference["B_lensing_dynamics"])
 
 
 # --- eight schools ---

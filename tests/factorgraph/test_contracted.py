@@ -60,6 +60,24 @@ def test_nested_sampling():
     assert "parent.sigma" in result.info
 
 
+def test_flat_priors():
+    """The scatter fixed, a flat mean is that of the weighted data: its prior has no whitened coordinate."""
+    y, errors = survey(20)
+    parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=fg.FlatPrior(), sigma=0.5)
+    factors = []
+    for one, error in zip(y.tolist(), errors.tolist(), strict=True):
+        model = fg.Model(Object)
+        parent.add_drawn_variable(model.x)
+        factors.append(fg.AnalysisFactor(model, Measurement(one, error)))
+    contracted = fg.FactorGraphModel(*factors, parent).contracted
+    result = fg.Laplace(num_draws=4096).fit(model=contracted.global_prior_model, analysis=contracted, seed=0)
+    weight = 1.0 / (0.25 + errors**2)
+    scale = weight.sum() ** -0.5
+    assert abs(result.mean_field.mean[parent.mean] - np.average(y, weights=weight)) < 0.02 * scale
+    assert result.mean_field.scale[parent.mean] == pytest.approx(scale, rel=0.03)
+    assert np.isnan(result.log_evidence)
+
+
 class Called(Measurement):
     def log_likelihood_function(self, instance):
         return float(super().log_likelihood_function(type("Here", (), {"x": float(instance.x)})()))

@@ -6,7 +6,6 @@ collected beside the graph and solved at once by a QR decomposition, which gives
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from tests.cases.ladder import distance_ladder
 
 RTOL = 1e-8
 
@@ -224,53 +224,6 @@ def tree(n, seed=3):
     return Case([*factors, *branches, trunk], statements)
 
 
-# --- a published data set -----------------------------------------------------------------------------------------------------
-
-GLOBALS = ("dmu_N4258", "M_HW", "dmu_LMC", "mu_M31", "b", "M_B", "Z_W", "dzp", "five_log_H0")
-
-
-class Rung:
-    """What the magnitudes of one galaxy depend on."""
-
-    def __init__(self, mu, dmu_N4258, M_HW, dmu_LMC, mu_M31, b, M_B, Z_W, dzp, five_log_H0):  # noqa: N803
-        self.mu = mu
-        self.globals = (dmu_N4258, M_HW, dmu_LMC, mu_M31, b, M_B, Z_W, dzp, five_log_H0)
-
-
-class Magnitudes(fg.Analysis):
-    """y ~ N(mu + coefficients . globals, sigma); rows of weight zero are padding."""
-
-    def __init__(self, rows, length):
-        def padded(column):
-            return np.pad(np.asarray(column, dtype=float), (0, length - len(rows)))
-
-        self.y = padded([row["y"] for row in rows])
-        self.weight = padded([float(row["sigma"]) ** -2 for row in rows])
-        self.coefficients = np.stack([padded([row[f"c_{name}"] for row in rows]) for name in GLOBALS])
-
-    def log_likelihood_function(self, instance):
-        model = instance.mu + jnp.tensordot(jnp.stack(instance.globals), self.coefficients, 1)
-        return -0.5 * jnp.sum(self.weight * (self.y - model) ** 2)
-
-
-def distance_ladder(folder):
-    """The factors of SH0ES 2022, variant A, and its 46 unknowns by name."""
-    with open(folder / "ladder.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    groups = {}
-    for row in rows:
-        groups.setdefault((row["source"] or row["kind"].split("_")[0], row["host"]), []).append(row)
-    length = max(map(len, groups.values()))
-    unknowns = {name: fg.FlatPrior() for name in GLOBALS}
-    factors = []
-    for (name, host), group in groups.items():
-        model = fg.Model(Rung, mu=fg.FlatPrior() if host else 0.0, **{name: unknowns[name] for name in GLOBALS})
-        if host:
-            unknowns[f"mu_{host}"] = model.mu
-        factors.append(fg.AnalysisFactor(model, Magnitudes(group, length), name=name))
-    return factors, unknowns
-
-
 # --- tests --------------------------------------------------------------------------------------------------------------------
 
 
@@ -455,6 +408,23 @@ class Both(fg.Analysis):
 
     def log_likelihood_function(self, instance):
         return jnp.sum(log_normal(self.y, instance.position, self.error))
+
+
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_a_flat_private_prior_leaves_no_evidence(is_drawn):
+    """Unless a parent takes its place: then log Z is that of y ~ N(1, sqrt(2^2 + 0.5^2))."""
+    model = fg.Model(Source, position=fg.FlatPrior())
+    parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=1.0, sigma=2.0)
+    if is_drawn:
+        parent.add_drawn_variable(model.position)
+    factors = [fg.AnalysisFactor(model, Reading(3.0, 0.5)), *([parent] if is_drawn else [])]
+    result = fg.FactorGraphModel(*factors).optimise()
+    if is_drawn:
+        assert result.log_evidence == pytest.approx(float(log_normal(3.0, 1.0, np.sqrt(4.25))), rel=1e-6)
+    else:
+        assert np.isnan(result.log_evidence)
+        assert "private" in result.log_evidence_note
+        assert result.mean_field.mean[model.position] == pytest.approx(3.0)
 
 
 def test_splitting_a_dataset_changes_nothing():

@@ -1,0 +1,1 @@
+"""Published data sets as graphs, each beside its reference posterior; one module a data set."""
