@@ -144,9 +144,7 @@ def cholesky(matrix: Array) -> Array:
     if matrix.shape[-1] <= _UNROLLED_DIMENSION:
         with np.errstate(invalid="ignore", divide="ignore"):
             return _cholesky_unrolled(matrix)
-    if namespace(matrix) is jnp:
-        return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-    return _cholesky_numpy(matrix)
+    return _cholesky_looped(matrix) if namespace(matrix) is jnp else _cholesky_numpy(matrix)
 
 
 def _cholesky_unrolled(matrix: Array) -> Array:
@@ -162,6 +160,26 @@ def _cholesky_unrolled(matrix: Array) -> Array:
             inner = sum(factor[i][k] * factor[j][k] for k in range(j))
             factor[i][j] = (matrix[..., i, j] - inner) / factor[j][j]
     return xp.stack([xp.stack(row, axis=-1) for row in factor], axis=-2)
+
+
+def _cholesky_looped(matrix: Array) -> Array:
+    """Right-looking Cholesky in JAX, a loop over columns.
+
+    No LAPACK: several batches of its calls at once can wait for one another for ever on a CPU (seen with JAX 0.10).
+    """
+    dimension = matrix.shape[-1]
+    lower = jnp.tril(matrix)
+    symmetric = lower + jnp.swapaxes(jnp.tril(matrix, -1), -1, -2)
+
+    def column(j: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        remaining, factor = state
+        current = jax.lax.dynamic_index_in_dim(remaining, j, axis=-1, keepdims=False)
+        pivot = jax.lax.dynamic_index_in_dim(current, j, axis=-1)
+        found = current / jnp.sqrt(jnp.where(pivot > 0.0, pivot, jnp.nan))
+        found = jnp.where(jnp.arange(dimension) >= j, found, 0.0)
+        return remaining - found[..., :, None] * found[..., None, :], factor.at[..., :, j].set(found)
+
+    return jax.lax.fori_loop(0, dimension, column, (symmetric, jnp.zeros_like(symmetric)))[1]
 
 
 def _cholesky_numpy(matrix: np.ndarray) -> np.ndarray:
@@ -196,7 +214,7 @@ def solve_triangular(factor: Array, b: Array, trans: int = 0) -> Array:
         batch = jnp.broadcast_shapes(factor.shape[:-2], b.shape[:-2])
         factor = jnp.broadcast_to(factor, batch + factor.shape[-2:])
         b = jnp.broadcast_to(b, batch + b.shape[-2:])
-        return jax.lax.linalg.triangular_solve(factor, b, left_side=True, lower=True, transpose_a=bool(trans))
+        return _substitute_looped(factor, b, trans)
     if factor.ndim == 2 and b.ndim == 2 and np.all(np.isfinite(factor)):
         return scipy.linalg.solve_triangular(factor, b, lower=True, trans=trans, check_finite=False)
     return _substitute(factor, b, trans)
@@ -212,3 +230,18 @@ def _substitute(factor: Array, b: Array, trans: int) -> Array:
         inner = sum((factor[..., j, i] if trans else factor[..., i, j])[..., None] * rows[j] for j in known)
         rows[i] = (b[..., i, :] - inner) / factor[..., i, i][..., None]
     return xp.stack([rows[i] for i in range(dimension)], axis=-2)
+
+
+def _substitute_looped(factor: Array, b: Array, trans: int) -> Array:
+    """`_substitute` in JAX as a loop over rows, for the reason given in `_cholesky_looped`."""
+    dimension = factor.shape[-1]
+    rows = jnp.swapaxes(jnp.tril(factor), -1, -2) if trans else jnp.tril(factor)
+
+    def row(step: Array, x: Array) -> Array:
+        i = dimension - 1 - step if trans else step
+        weights = jax.lax.dynamic_index_in_dim(rows, i, axis=-2, keepdims=False)
+        pivot = jax.lax.dynamic_index_in_dim(weights, i, axis=-1)
+        inner = jnp.sum(weights[..., :, None] * x, axis=-2)  # rows not yet known are zero
+        return x.at[..., i, :].set((b[..., i, :] - inner) / pivot)
+
+    return jax.lax.fori_loop(0, dimension, row, jnp.zeros_like(b))

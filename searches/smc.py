@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from messages.array_namespace import cholesky
+
 from . import splitmix
 from .errors import LikelihoodFailedError, SearchWarning
 from .samples import Samples
@@ -287,7 +289,7 @@ def _particle_cholesky(z: Array, weights: Array) -> Array:
     centred = z - weights @ z
     covariance = (weights[:, None] * centred).T @ centred
     variance = jnp.trace(covariance) / z.shape[1]
-    return jnp.linalg.cholesky(covariance + (1e-8 * variance + 1e-300) * jnp.eye(z.shape[1]))
+    return cholesky(covariance + (1e-8 * variance + 1e-300) * jnp.eye(z.shape[1]))
 
 
 jitted_smc = jax.jit(

@@ -10,7 +10,7 @@ import numpy as np
 
 from factorgraph.graph.density import LOG_SQRT_2PI, DatasetArrays, Signature, log_joint
 from factorgraph.propagation.weighted import PrivatePosterior, moments_of
-from messages.array_namespace import ndtri
+from messages.array_namespace import cholesky, ndtri, solve_triangular
 
 Array = Any
 
@@ -32,7 +32,7 @@ def log_factor(
 ) -> tuple[Array, Array]:
     mode, factor = conditional_gaussian(signature, arrays, rule, phi)
     value, slope = jax.value_and_grad(lambda z: log_joint(signature, phi, z, arrays))(mode)
-    step = jax.scipy.linalg.solve_triangular(factor, slope, lower=True)
+    step = solve_triangular(factor, slope)
     log_volume = signature.num_local * LOG_SQRT_2PI - jnp.sum(jnp.log(jnp.diag(factor)))
     return value + 0.5 * step @ step + log_volume, jnp.zeros(())
 
@@ -44,8 +44,8 @@ def conditional_gaussian(signature: Signature, arrays: DatasetArrays, rule: Cent
         return log_joint(signature, phi, z, arrays)
 
     slope, curvature = jax.grad(function)(rule.z), -jax.hessian(function)(rule.z)
-    factor = jnp.linalg.cholesky(curvature)
-    return rule.z + jax.scipy.linalg.cho_solve((factor, True), slope), factor
+    factor = cholesky(curvature)
+    return rule.z + solve_triangular(factor, solve_triangular(factor, slope), 1), factor
 
 
 def private_posterior(
@@ -57,7 +57,7 @@ def private_posterior(
 
     def at(phi: Array, chance: Array) -> tuple[Array, Array]:
         mode, factor = conditional_gaussian(signature, arrays, rule, phi)
-        spread = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(num), lower=False)
+        spread = solve_triangular(factor, jnp.eye(num), 1)
         steps = np.sqrt(num) * jnp.concatenate([spread.T, -spread.T])
         return mode + steps, mode + spread @ ndtri(chance[1:])
 
