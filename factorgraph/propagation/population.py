@@ -177,9 +177,12 @@ def _empty_pool(signature: Signature, num_nodes: int) -> _Pool:
 
 
 def is_compressed(signature: Signature) -> bool:
-    """Whether the points of a dataset are compressed to nodes: strata along one coordinate are narrow, and in several
-    nothing may stand for its neighbours (two drawn variables in 512 strata: a scatter 0.5 sds off)."""
-    return len(signature.interface) <= 1
+    """Whether the points of a dataset are compressed to nodes, strata along the one variable that a parent touches.
+
+    In several variables nothing may stand for its neighbours (two drawn variables in 512 strata: a scatter 0.5 sds
+    off); without any, the points are the private posterior itself.
+    """
+    return len(signature.interface) == 1
 
 
 class _Sample(NamedTuple):
@@ -232,7 +235,7 @@ def _pooled(signature: Signature, pool: _Pool, sample: _Sample) -> _Pool:
     deviation = jnp.where(jnp.isfinite(deviation), deviation, 0.0)
     mean = jnp.concatenate([pool.mean, jnp.stack([deviation, deviation])], axis=1)
     square = jnp.concatenate([pool.square, deviation**2])
-    order = argsort(points[:, signature.interface[0]]) if signature.interface else jnp.arange(len(points))
+    order = argsort(points[:, signature.interface[0]])
     points, mass, base, mean, square = points[order], mass[:, order], base[:, order], mean[:, order], square[order]
     total = jnp.sum(mass, axis=0)
     measure = total / jnp.maximum(jnp.sum(total), 1e-300) + jnp.sum(base, axis=0) / jnp.sum(base)

@@ -45,7 +45,7 @@ _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _ROUNDS = ((200, 4), (1_000, 2))  # of the final sample, up to so many datasets; one beyond
 _NODES = 256  # of what is compressed
-_UNCOMPRESSED_POINTS, _MOST_UNCOMPRESSED_POINTS, _MANY_DATASETS = {2: 2048, 3: 2048}, 4096, 2000
+_MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 _PARTICLES, _MOST_ESCALATED, _MOST_TO_ESCALATE = 2048, 64, 200
@@ -226,11 +226,10 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
+        if not population.is_compressed(signature):
+            final *= 1 if self.plate.size > _MANY_DATASETS else 2 if signature.interface else 8
         table = jax.device_put(point_table(adaptation, dimension, MAX_STAGES, self.seed))
         more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
-        if not population.is_compressed(signature):  # all points are kept: memory
-            final = _UNCOMPRESSED_POINTS.get(dimension, _MOST_UNCOMPRESSED_POINTS)
-            final = final if self.plate.size <= _MANY_DATASETS else final // 2
         self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
         return [
             population.explore(
