@@ -18,7 +18,6 @@ from tests.cases.measurement import Row, propagate, search
 QUICK_BY_PROPAGATION = {"eight_schools", "line", "line_with_outliers", "slacs_imaging", "slacs_trend", "slacs_dynamics"}
 QUICK_BY_SEARCH = {"eight_schools", "line", "line_with_outliers"}
 FAILING = {  # (case, method) -> why
-    ("pantheon_wcdm", "EP"): "the wings of a banana of private variables are missed, and no diagnostic sees it",
     (
         "sh0es_scatter",
         "search",
