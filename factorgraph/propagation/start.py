@@ -143,7 +143,8 @@ def _gaussian_part(
     spread = factor @ vectors / np.sqrt(eigenvalues)
     step = spread.T @ posterior.h
     settled = float(np.linalg.norm(step)) < 0.1 and float(np.max(np.abs(np.log(eigenvalues)))) < 0.1
-    return mean + spread @ step, spread @ spread.T, settled, all_exact
+    mean = mean + spread @ step
+    return mean, _resolved(mean, spread @ spread.T), settled, all_exact
 
 
 def _scouts(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,4 +202,10 @@ def _newton(
     step = step * min(1.0, _RADIUS / max(length, 1e-300))
     new = factor @ (vectors / clipped**fraction) @ vectors.T @ factor.T
     change = float(np.max(np.sqrt(np.maximum(clipped, 1.0 / clipped))))
-    return mean + fraction * factor @ (vectors @ step), 0.5 * (new + new.T), length, change
+    mean = mean + fraction * factor @ (vectors @ step)
+    return mean, _resolved(mean, 0.5 * (new + new.T)), length, change
+
+
+def _resolved(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """``covariance``, no narrower than the rounding of ``mean``: points closer together than that are one point."""
+    return covariance + np.diag((4.0 * np.finfo(float).eps * mean) ** 2)

@@ -178,17 +178,7 @@ def test_a_planted_site_is_found_out():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "error",
-    [
-        *(
-            pytest.param(e, marks=pytest.mark.xfail(reason="a bare LinAlgError from the start"))
-            for e in (1e-150, 1e-30)
-        ),
-        1e30,
-        1e150,
-    ],
-)
+@pytest.mark.parametrize("error", [1e-150, 1e-30, 1e30, 1e150])
 def test_extreme_scales(error):
     """One reading of ten has an absurd error: the others go on, and no number is nan."""
     x = fg.GaussianPrior(0.0, 10.0)
