@@ -24,6 +24,7 @@ from searches.quasi import normal_points
 Points = Callable[[np.ndarray], np.ndarray]
 
 _WIDER = 1.2
+_TINY = 1e-250
 _FEW_DATASETS = 200
 _ROWS_AT_ONCE = 512  # of a surrogate
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
@@ -212,7 +213,7 @@ class ContractedPlate(abc.ABC):
                 t = coordinate_from_value(role.kind or "real", values[slot], unit)
             low, middle, high = _quantiles(t)
             parameters[:, role.position, 2] = middle
-            parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12)
+            parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12 * np.abs(middle) + _TINY)
         positions = [signature.roles[slot].position for slot in drawn]
         if self._referenced and _adequate(self.local_parameters[:, positions], parameters[:, positions]):
             return False

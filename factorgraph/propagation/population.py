@@ -35,10 +35,10 @@ class Nodes(NamedTuple):
     units of ``exp(log_scale)``; ``base`` (2, S): the mass of b dz, the control variate. ``log_reference`` (S,) is the
     log of the part r of b that stands in for the parents' densities: a node is re-weighted by p(z | phi) / r(z), which
     varies less than p itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points
-    that a node stands for, in the user's coordinates less ``centre``; in single precision, as they are most of the
-    memory of a large plate. ``ess_fraction`` is that of the last stage of the adaptation (where
-    the dataset was explored before: of the final sample), ``sample_fraction`` that of the final sample. ``fitted`` is a
-    mixture fitted to the nodes, from which a dataset may be explored again.
+    that a node stands for, in the user's coordinates less ``centre``, in units of ``unit``; in single precision, as
+    they are most of the memory of a large plate. ``ess_fraction`` is that of the last stage of the adaptation (where
+    the dataset was explored before: of the final sample), ``sample_fraction`` that of the final sample. ``fitted`` is
+    a mixture fitted to the nodes, from which a dataset may be explored again.
     """
 
     z: Array  # (S, local)
@@ -47,6 +47,7 @@ class Nodes(NamedTuple):
     base: Array
     log_scale: Array
     centre: Array  # (local,)
+    unit: Array  # (local,)
     mean: Array
     square: Array
     ess_fraction: Array
@@ -274,6 +275,8 @@ def _nodes(
     mass = pool.likelihood[0] + pool.likelihood[1]
     total = jnp.sum(mass)
     weights = jnp.where(total > 0.0, mass / jnp.maximum(total, 1e-300), 1.0 / mass.shape[0])
+    unit = jnp.sqrt(jnp.maximum(jnp.max(pool.square, axis=0), jnp.max(pool.mean**2, axis=(0, 1))))
+    unit = jnp.where(unit > 0.0, unit, 1.0)
     return Nodes(
         pool.z,
         log_interface_reference(signature, scales, pool.z),
@@ -281,8 +284,9 @@ def _nodes(
         pool.base,
         pool.log_scale,
         centre,
-        pool.mean.astype(np.float32),
-        pool.square.astype(np.float32),
+        unit,
+        (pool.mean / unit).astype(np.float32),
+        (pool.square / unit**2).astype(np.float32),
         found.ess_fraction,
         found.log_loss,
         found.temperature,
@@ -337,4 +341,9 @@ def private_posterior(
     )
     mean = jnp.einsum("hs,hsl->l", halves, rule.mean)
     variance = jnp.sum(halves, axis=0) @ rule.square - mean**2
-    return PrivatePosterior(rule.centre + mean, jnp.maximum(variance, 0.0), 0.5 * jnp.abs(first - second), picked)
+    return PrivatePosterior(
+        rule.centre + rule.unit * mean,
+        rule.unit**2 * jnp.maximum(variance, 0.0),
+        0.5 * rule.unit * jnp.abs(first - second),
+        picked,
+    )

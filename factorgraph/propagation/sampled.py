@@ -64,6 +64,7 @@ class SampledPlate(TracedPlate):
             np.zeros((2, len(theta))),
             np.float64(self._analysis(row).log_evidence),
             centre,
+            np.ones_like(centre),
             np.stack([deviation, deviation]),
             deviation**2,
             np.float64(1.0),
