@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup test demo slow bench lint format docs clean
+.PHONY: help setup test demo slow long bench lint format docs clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -37,14 +37,17 @@ $(VENV)/.docs: $(VENV)/.dev
 
 setup: $(VENV)/.dev  ## the virtual environment, with everything that tests need
 
-test: lint  ## lint, types, and every test that is not slow
-	$(BIN)/python -m pytest -q -m "not slow"
+test: lint  ## lint, types, and every test of a few seconds
+	$(BIN)/python -m pytest -q -m "not slow and not long"
 
 demo: $(VENV)/.run  ## from a survey to a population posterior and its picture, in a minute or two
 	$(BIN)/python examples/demo.py
 
-slow: $(VENV)/.dev  ## the slow tests
+slow: $(VENV)/.dev  ## the tests of up to a minute or two (half an hour)
 	$(BIN)/python -m pytest -q -m slow
+
+long: $(VENV)/.dev  ## the tests of minutes: every data set, calibration over many surveys (two hours)
+	$(BIN)/python -m pytest -q -m long
 
 bench: $(VENV)/.bench  ## time, memory and error of every stage; BENCH=--peers runs the rivals too
 	$(BIN)/python -m pytest -q tests/benchmarks $(BENCH)

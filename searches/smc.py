@@ -2,7 +2,7 @@
 
 Del Moral, Doucet & Jasra (2006, JRSSB 68:411) with temperatures chosen by the effective sample size (Jasra et al.
 2011) and moves tuned from the particles (Buchholz, Chopin & Jacob 2021). `tempered_smc` is a pure function that can
-be jitted, and vmapped over keys and data (a plate of datasets); `SMC` is the search in front of it.
+be jitted, and vmapped over seeds and data (a plate of datasets); `SMC` is the search in front of it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Moving(NamedTuple):
 
 
 def tempered_smc(
-    key: Array,
+    seed: Array | int,
     log_likelihood: LogDensity,
     log_prior: LogDensity,
     data: Any,
@@ -118,7 +118,7 @@ def tempered_smc(
 
     Parameters
     ----------
-    key : a `jax.random.key`.
+    seed : an integer from 0 on.
     log_likelihood, log_prior : (x (P,), data) -> scalar; nan and +inf count as -inf.
     start_mean, start_cholesky : (P,), (P, P), the normal from which the particles start: the prior N(0, I), or an
         approximation of the posterior (then few stages are needed).
@@ -203,7 +203,7 @@ def tempered_smc(
             num_bad=moved.num_bad,
         )
 
-    root = splitmix.stream(key)
+    root = splitmix.stream(seed)
     points, num_bad = evaluate(splitmix.normal(splitmix.substream(root, 0), (num_particles, dimension)))
     zero = jnp.zeros(())
     state = _State(
@@ -333,7 +333,7 @@ class SMC(Search):
         with jax.enable_x64(True):
             run = jax.device_get(
                 jitted_smc(
-                    jax.random.key(seed),
+                    np.uint64(seed),
                     target.log_likelihood,
                     target.log_prior,
                     target.data,

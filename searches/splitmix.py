@@ -1,7 +1,7 @@
 """Random numbers for jitted kernels in a few integer operations: SplitMix64 (Steele, Lea & Flood 2014) on a counter.
 
 JAX's own generator takes 0.4-0.6 s to compile at each place it is used, this one a tenth of that; it passes BigCrush.
-Streams are uint64 scalars: `stream` makes one from a JAX key, `substream` derives independent ones. Needs 64-bit
+Streams are uint64 scalars: `stream` makes one from a seed, `substream` derives independent ones. Needs 64-bit
 integers, that is ``jax.enable_x64(True)``.
 """
 
@@ -17,12 +17,11 @@ Array = jax.Array
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
-def stream(key: Array) -> Array:
-    """The stream of a `jax.random.key`, a uint64 scalar."""
-    state = jnp.zeros((), jnp.uint64)
-    words = jax.random.key_data(key)
-    for i in range(words.shape[-1]):
-        state = _mix(state + jnp.uint64(_GOLDEN) + words[i].astype(jnp.uint64))
+def stream(seed: Array | int) -> Array:
+    """The stream of a seed, an integer from 0 on: a uint64 scalar."""
+    words, state = jnp.asarray(seed).astype(jnp.uint64), jnp.zeros((), jnp.uint64)
+    for word in (words >> 32, words & jnp.uint64(0xFFFFFFFF)):
+        state = _mix(state + jnp.uint64(_GOLDEN) + word)
     return state
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.benchmarks.survey import Posterior, exact
 
-SIZES = (100, 1_000, 10_000)
+SIZES = (10, 100, 1_000, 10_000)
 PEER_SIZES = (100, 1_000)
 SEED = 7
 KIND = "hier"

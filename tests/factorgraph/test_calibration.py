@@ -22,7 +22,7 @@ from tests.factorgraph.calibration.models import (
     population,
 )
 
-slow = pytest.mark.slow
+long = pytest.mark.long
 SEED = 1
 
 
@@ -82,7 +82,7 @@ def test_a_fault_of_the_engine_would_be_caught(solved, fault):
 # --- all models ---
 
 
-@slow
+@long
 @pytest.mark.parametrize("name", [name for name in CASES if name != mean_and_scatter.__name__])
 def test_a_model_is_calibrated(name):
     case = CASES[name]()
@@ -90,7 +90,7 @@ def test_a_model_is_calibrated(name):
     assert found.passed, found.info
 
 
-@slow
+@long
 @pytest.mark.parametrize("num", [1, 200])
 def test_one_dataset_and_two_hundred(num):
     case = mean_and_scatter(num=num)
@@ -98,7 +98,7 @@ def test_one_dataset_and_two_hundred(num):
     assert found.passed, found.info
 
 
-@slow
+@long
 def test_two_thousand_surveys():
     """Which see a posterior that is 5 % too narrow."""
     case = mean_and_scatter()
@@ -126,7 +126,7 @@ def with_first_dataset_twice(survey: fg.FactorGraphModel, seed: int) -> fg.Resul
     return fg.FactorGraphModel(*survey.factors, again, *survey.hierarchical_factors).optimise(seed=seed)
 
 
-@slow
+@long
 @pytest.mark.parametrize(
     ("solve", "noise", "quantity"),
     [(with_prior_twice, 3.0, "parent.sigma"), (with_first_dataset_twice, 1.0, "dataset_0.x")],
@@ -167,8 +167,8 @@ def test_without_data_the_posterior_is_the_prior():
     ("y", "error"),
     [
         pytest.param([8.0 + 0.1 * i for i in range(20)], 0.5, id="prior-data conflict"),
-        pytest.param([1.5], 0.5, id="one dataset", marks=slow),
-        pytest.param([6.0], 0.5, id="one dataset, in conflict with the prior", marks=slow),
+        pytest.param([1.5], 0.5, id="one dataset", marks=long),
+        pytest.param([6.0], 0.5, id="one dataset, in conflict with the prior", marks=long),
     ],
 )
 def test_the_exact_posterior_at_the_edges(y, error):

@@ -27,11 +27,11 @@ SEEDS = {"pantheon_wcdm": range(3)}  # one may be within the bounds by luck
 
 
 def marked(method: str, quick: set[str]) -> list:
-    """Every case, slow unless in ``quick``, and expected to fail where it is known to."""
+    """Every case, long unless in ``quick``, and expected to fail where it is known to."""
     parameters = []
     for name in CASES:
         reason = FAILING.get((name, method))
-        marks = [] if name in quick else [pytest.mark.slow]
+        marks = [] if name in quick else [pytest.mark.long]
         marks += [pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError)] if reason else []
         parameters.append(pytest.param(name, marks=marks))
     return parameters

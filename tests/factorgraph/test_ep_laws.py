@@ -28,7 +28,7 @@ from tests.factorgraph.test_exactness import Coupling, Energy, Source
 from tests.factorgraph.test_known_answers import Level, Moments, Probit, assert_near, of_result
 from tests.factorgraph.test_scatter import Measurement, population
 
-slow = pytest.mark.slow
+long = pytest.mark.long
 
 # --- 2: further sweeps change nothing, exact or not ---
 
@@ -103,7 +103,7 @@ def test_scatter(num, ratio):
     check_scatter(num, ratio, 0)
 
 
-@slow
+@long
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("num", [5, 20, 200])
 def test_scatter_of_fifty_populations(num, ratio):
@@ -309,7 +309,7 @@ def searches():
     }
 
 
-@slow
+@long
 @pytest.mark.parametrize("name", ["importance", "laplace", "smc", "nested"])
 def test_inner_methods_agree(name):
     """Twenty random log-concave factors: means within 0.05 sds, sds within 5 % of quadrature."""

@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import factorgraph as fg
+from tests.compilations import count_compilations
 
 NUM = 10
 
@@ -71,7 +72,8 @@ def test_a_curved_ridge(sharpness):
         model = fg.Model(Pair, u=fg.GaussianPrior(0.0, 2.0))
         parent.add_drawn_variable(model.v)
         factors.append(fg.AnalysisFactor(model, Product(one, other, sharpness)))
-    result = fg.FactorGraphModel(*factors, parent).optimise(seed=0)
+    with count_compilations() as compilations:
+        result = fg.FactorGraphModel(*factors, parent).optimise(seed=0)
     means, sds, log_evidence = exact(y, w, sharpness)
     found = np.array([result.mean_field.mean[x] for x in (parent.mean, parent.sigma)])
     scales = np.array([result.mean_field.scale[x] for x in (parent.mean, parent.sigma)])
@@ -80,3 +82,4 @@ def test_a_curved_ridge(sharpness):
     assert abs(result.log_evidence - log_evidence) < 0.3
     if sharpness < 0.05:
         assert "sequential Monte Carlo" in result.info
+    assert compilations.count <= 8, "a kernel a stage, the costlier way included"
