@@ -94,12 +94,15 @@ def normal_from_uniform(uniform: Array) -> Array:
 def draws_from_normal(mixture: Mixture, chance: Array, normal: Array) -> Array:
     """Points (n, d): uniform numbers ``chance`` (n,) pick the component, ``normal`` (n, d) the place in it."""
     xp = namespace(mixture.mean, normal)
-    edges = xp.cumsum(xp.exp(mixture.log_weight))
-    component = xp.minimum(xp.sum(chance[:, None] > edges[None, :], axis=-1), mixture.num_components - 1)
-    factor = mixture.cholesky[component]
+    edges = xp.cumsum(xp.exp(mixture.log_weight))[:-1]
+    above = xp.concatenate([np.ones((1, len(chance)), bool), chance > edges[:, None], np.zeros((1, len(chance)), bool)])
+    chosen = (above[:-1] & ~above[1:]).astype(float)  # (K, n), one of each column: products are faster than indices
     dimension = normal.shape[-1]
-    columns = [sum(factor[:, i, j] * normal[:, j] for j in range(i + 1)) for i in range(dimension)]
-    return mixture.mean[component] + xp.stack(columns, axis=-1)
+    rows, columns = np.tril_indices(dimension)
+    factor = mixture.cholesky[:, rows, columns].T @ chosen  # (d (d + 1) / 2, n)
+    mean = mixture.mean.T @ chosen
+    steps = [sum(factor[k] * normal[:, j] for k, j in enumerate(columns) if rows[k] == i) for i in range(dimension)]
+    return (mean + xp.stack(steps)).T
 
 
 def fit(points: Array, weights: Array, num_components: int, num_steps: int = 5, floor: float = 1e-3) -> Mixture:

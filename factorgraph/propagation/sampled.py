@@ -59,6 +59,7 @@ class SampledPlate(TracedPlate):
         deviation = theta - centre
         return Nodes(
             z,
+            z[:, list(signature.interface)],
             log_reference,
             np.stack([np.where(first, weight, 0.0), np.where(first, 0.0, weight)]),
             np.zeros((2, len(theta))),

@@ -43,7 +43,8 @@ _FEWEST_FOR_SURROGATE = {"joint": 40, "population": 200}  # datasets; fewer are 
 _FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
-_ROUNDS = ((200, 4), (500, 2))  # of the final sample, up to so many datasets; one beyond
+_ROUNDS = ((200, 8), (500, 4))  # of the final sample, up to so many datasets; one beyond
+_SEQUENCE = 8  # rounds of one sequence of points: their error falls faster than that of independent ones
 _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
@@ -229,7 +230,9 @@ class TracedPlate(ContractedPlate):
         if not population.is_compressed(signature):
             final *= 1 if self.plate.size > _MANY_DATASETS else 2 if signature.interface else 8
         table = jax.device_put(point_table(adaptation, dimension, MAX_STAGES, self.seed))
-        more_uniform = jax.device_put(uniform_points(final, 1 + dimension, self.seed + 1))
+        length = _SEQUENCE if population.is_compressed(signature) else 1
+        sequence = uniform_points(length * final, 1 + dimension, self.seed + 1)
+        more_uniform = jax.device_put(sequence.reshape(length, final, 1 + dimension))
         self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
         return [
             population.explore(
