@@ -32,7 +32,11 @@ def graph_of(y, errors, analysis=Measurement):
 
 
 @pytest.mark.parametrize(
-    ("analysis", "search"), [(Measurement, fg.Laplace()), (Flux, fg.SMC(num_particles=1024))], ids=["Laplace", "SMC"]
+    ("analysis", "search"),
+    [
+        pytest.param(Measurement, fg.Laplace(), id="Laplace"),
+        pytest.param(Flux, fg.SMC(num_particles=1024), id="SMC", marks=pytest.mark.slow),
+    ],
 )
 def test_as_expectation_propagation(analysis, search):
     """The corrected answer of `optimise` is tested against quadrature elsewhere; here another way to the same."""

@@ -100,13 +100,14 @@ def check(result, variables, expected):
     assert result.converged
 
 
-@pytest.mark.parametrize("sharpness", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("sharpness", [pytest.param(0.02, marks=pytest.mark.slow), 0.1, 1.0])
 def test_sharp_likelihood(sharpness):
     y, w = data(sharpness, 4)
     asked, variables = graph(y, w, sharpness)
     check(asked.optimise(seed=0), variables, exact(y, w, sharpness))
 
 
+@pytest.mark.slow
 def test_explored_by_an_optimiser():
     """A search explores, the kernels evaluate: the same answer."""
     y, w = data(0.3, 5)
@@ -140,6 +141,7 @@ class Gain(fg.Analysis):
         return -0.5 * (product + ((self.gain - instance.gain) / 0.4) ** 2) - jnp.log(2.0 * jnp.pi * 0.08)
 
 
+@pytest.mark.slow
 def test_a_gamma_prior_of_a_private_variable():
     """It is no part of what the parent re-weights, and its quantiles are not needed."""
     random = np.random.default_rng(3)
