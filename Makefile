@@ -46,7 +46,7 @@ demo: $(VENV)/.run  ## from a survey to a population posterior and its picture, 
 slow: $(VENV)/.dev  ## the tests of up to a minute or two (half an hour)
 	$(BIN)/python -m pytest -q -m slow
 
-long: $(VENV)/.dev  ## the tests of minutes: every data set, calibration over many surveys (two hours)
+long: $(VENV)/.dev  ## the tests of minutes: every data set, calibration over many surveys
 	$(BIN)/python -m pytest -q -m long
 
 bench: $(VENV)/.bench  ## time, memory and error of every stage; BENCH=--peers runs the rivals too
