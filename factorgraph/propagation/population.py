@@ -16,7 +16,13 @@ import numpy as np
 from factorgraph.graph.density import DatasetArrays, Signature, log_draws
 from factorgraph.model.family import Flat
 from factorgraph.propagation.blocks import over_datasets
-from factorgraph.propagation.reference import log_base, log_interface_reference, log_likelihoods, reference_of
+from factorgraph.propagation.reference import (
+    explored_by_particles,
+    log_base,
+    log_interface_reference,
+    log_likelihoods,
+    reference_of,
+)
 from factorgraph.propagation.weighted import PrivatePosterior, local_values, pick, self_normalised
 from messages.array_namespace import argsort
 from searches import mixture as mixtures
@@ -113,6 +119,7 @@ def explore(
     more_uniform: Array,
     shift: Array,
     start: Adaptation,
+    by_particles: Array,
     num_rounds: Array,
     count: Array,
     num_nodes: int,
@@ -128,6 +135,8 @@ def explore(
     more_uniform : (R, m, 1 + local) points of R rounds of the final sample, one sequence; then again, moved.
     shift : (B, 1 + local) uniform numbers of each dataset.
     start : leading axis B; where the adaptation starts, or its outcome where it is known.
+    by_particles : whether sequential Monte Carlo goes before, and the adaptation starts at its end. One kernel for
+        both, so that what is compiled does not depend on the data.
     num_rounds : integer; the final sample has ``num_rounds * m`` points, m where they are not compressed.
     num_nodes : of a dataset whose points are compressed.
     """
@@ -164,6 +173,11 @@ def explore(
         found = adaptation._replace(ess_fraction=explored)
         return _nodes(signature, reference_scales, pool, centre, found, fraction)
 
+    start = jax.lax.cond(
+        by_particles,
+        lambda: explored_by_particles(signature, arrays, reference_scales, shift, start, count),
+        lambda: start,
+    )
     return over_datasets(dataset, (arrays, shift, start), count)
 
 

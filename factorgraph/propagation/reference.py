@@ -23,11 +23,14 @@ from messages.array_namespace import namespace
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation
 from searches.mixture import Mixture
+from searches.smc import tempered_smc
+from searches.status import Status
 from searches.target import Target
 
 Array = Any
 
-_FLOOR = 1e-6  # of a component's variance: samples are many
+_FLOOR, _FIT_STEPS = 1e-6, 20  # of a component's variance: samples are many
+_PARTICLES = 2048
 
 
 class Frame(NamedTuple):
@@ -120,7 +123,38 @@ class DatasetTarget:
 def explored_by(run: Any, target: Target, num_components: int, seed: list[int]) -> Adaptation:
     """A mixture fitted to the samples of a search of one dataset, ``run(target, seed=)``, on the host."""
     samples = run(target, seed=int(np.random.default_rng(seed).integers(2**31)))
-    fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=20, floor=_FLOOR)
+    fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=_FIT_STEPS, floor=_FLOOR)
     return Adaptation(
         fitted, np.float64(1.0), samples.effective_sample_size / len(samples.x), np.float64(0.0), np.int64(1)
     )
+
+
+def explored_by_particles(
+    signature: Signature, arrays: DatasetArrays, scales: Array, shift: Array, start: Adaptation, count: Array
+) -> Adaptation:
+    """Mixtures fitted to particles of sequential Monte Carlo, of L times the base measure, for the first ``count``
+    datasets of a block, one after another; traced. ``start`` (leading axis B) where there is no finite likelihood, and
+    for the rest."""
+    num_local, num_components = signature.num_local, start.fitted.mean.shape[-2]
+
+    def dataset(index: Array, found: Adaptation) -> Adaptation:
+        before = jax.tree.map(lambda a: a[index], start)
+        run = tempered_smc(
+            shift[index, 0] * 2.0**53,
+            lambda z, arrays: log_likelihoods(signature, arrays, z[None])[0],
+            lambda z, arrays: log_base(signature, arrays, scales, z[None])[0],
+            jax.tree.map(lambda a: a[index], arrays),
+            jnp.zeros(num_local),
+            jnp.eye(num_local),
+            num_particles=_PARTICLES,
+            num_moves=50 + 10 * num_local,
+        )
+        fitted = mixtures.fit(
+            run.particles, jnp.exp(run.log_weight), num_components, num_steps=_FIT_STEPS, floor=_FLOOR
+        )
+        after = Adaptation(fitted, run.temperature, jnp.ones(()), jnp.zeros(()), jnp.zeros((), int))
+        nothing = run.status == int(Status.search_failed)
+        chosen = jax.tree.map(lambda old, new: jnp.where(nothing, old, new), before, after)
+        return jax.tree.map(lambda whole, value: whole.at[index].set(value), found, chosen)
+
+    return jax.lax.fori_loop(0, count, dataset, start)

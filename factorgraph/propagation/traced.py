@@ -27,9 +27,7 @@ from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import NUM_COMPONENTS
 from factorgraph.propagation.reference import DatasetTarget, Frame, explored_by
 from factorgraph.propagation.regression import num_points
-from searches import SMC
 from searches.adaptive_importance import Adaptation, point_table, unexplored
-from searches.errors import LikelihoodFailedError
 from searches.quasi import normal_points, uniform_points
 from searches.target import Target
 
@@ -48,8 +46,8 @@ _SEQUENCE = 8  # rounds of one sequence of points: their error falls faster than
 _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
+_SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
-_PARTICLES, _MOST_ESCALATED, _MOST_TO_ESCALATE = 2048, 64, 200
 
 
 def _replaced(rule: Any, part: Any, inside: np.ndarray) -> Any:
@@ -155,17 +153,18 @@ class TracedPlate(ContractedPlate):
         else:
             self._replace(rules, blocks, chosen)
         if self.method == "population" and chosen is None:
-            self._improve(scales, rounds)
+            self.is_escalated[:] = False
+            self._improve(scales, rounds, np.arange(self.plate.size))
             if run is None:
                 self._escalate(scales, rounds)
 
-    def _improve(self, scales: Any, rounds: int) -> None:
-        """Explore again, from the nodes found, where few points of the final sample count: it met what the adaptation
-        had missed."""
+    def _improve(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
+        """Explore those of the ``chosen`` rows again, from the nodes found, of whose final sample few points count: it
+        met what the adaptation had missed."""
         before = np.zeros(self.plate.size)
         for _ in range(_MOST_IMPROVEMENTS):
             now = gathered([rule.sample_fraction for rule in self._rules], self._blocks)
-            rows = np.flatnonzero((now > _WORTHWHILE * before) & (now < _GOOD_FRACTION))
+            rows = chosen[((now > _WORTHWHILE * before) & (now < _GOOD_FRACTION))[chosen]]
             if not len(rows):
                 return
             blocks, before = blocks_of(rows, self._block_size), now
@@ -173,24 +172,21 @@ class TracedPlate(ContractedPlate):
             self._replace(rules, blocks, rows, gathered([r.sample_fraction for r in rules], blocks) > now[rows])
 
     def _escalate(self, scales: Any, rounds: int) -> None:
-        """Explore by sequential Monte Carlo where importance sampling did not reach: many modes, curved ridges.
+        """Explore by sequential Monte Carlo where importance sampling may not have reached: many modes, curved ridges.
 
-        Only where datasets are few: among many, one says little and is named, and every graph shares its kernels.
+        Datasets of a plate are alike: where many are suspect, so are those in which nothing shows.
         """
-        if self.plate.size > _MOST_TO_ESCALATE:
-            return
         reach = self._reach()
-        rows = np.flatnonzero((reach.ess_fraction > 0.0) & ~reach.is_sound)  # zero: there is nothing to find
-        rows = np.sort(rows[np.argsort(reach.ess_fraction[rows], kind="stable")][:_MOST_ESCALATED])
+        possible = reach.ess_fraction > 0.0  # zero: there is nothing to find
+        suspect = possible & (~reach.is_sound | (reach.log_loss > _SUSPECT_LOSS))
+        rows = np.flatnonzero(possible if np.mean(suspect) >= _SUSPECT_SHARE else suspect)
         if not len(rows):
             return
         blocks = blocks_of(rows, self._block_size)
-        run = SMC(num_particles=_PARTICLES).run
-        try:
-            self._replace(self._explore_population(blocks, scales, rounds, self._starts(blocks, run)), blocks, rows)
-        except LikelihoodFailedError:  # no finite likelihood at all: it stays as it was, and its status says so
-            return
+        rules = self._explore_population(blocks, scales, rounds, self._starts(blocks, None), by_particles=True)
+        self._replace(rules, blocks, rows)
         self.is_escalated[rows] = True
+        self._improve(scales, rounds, rows)
 
     def _starts(self, blocks: list[Block], run: Any) -> list[Adaptation]:
         """For each block, where the exploration of its datasets starts: nothing known, or what a search ``run``
@@ -223,7 +219,9 @@ class TracedPlate(ContractedPlate):
                 part = self._taken(rules, np.searchsorted(chosen, block.rows[inside]))
                 self._rules[number] = _replaced(self._rules[number], part, inside)
 
-    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, starts: list[Adaptation]) -> list[Any]:
+    def _explore_population(
+        self, blocks: list[Block], scales: Any, rounds: int, starts: list[Adaptation], by_particles: bool = False
+    ) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_local
         adaptation, final = _ADAPTATION_POINTS.get(dimension, 1024), _FINAL_POINTS.get(dimension, 4096)
@@ -243,6 +241,7 @@ class TracedPlate(ContractedPlate):
                 more_uniform,
                 jax.device_put(self.shift[rows][:, : 1 + dimension]),
                 start,
+                np.bool_(by_particles),
                 np.int64(rounds),
                 count,
                 _NODES,
