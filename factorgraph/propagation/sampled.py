@@ -28,7 +28,7 @@ class SampledPlate(TracedPlate):
     def is_refinable(self) -> bool:
         return False
 
-    def _explore_population(self, blocks: list[Block], scales: Any, rounds: int, run: Any) -> list[Any]:
+    def _explore_population(self, blocks: list[Block], *settings: Any, **more: Any) -> list[Any]:
         return [jax.device_put(self._nodes(block.rows)) for block in blocks]
 
     def _nodes(self, rows: np.ndarray) -> Nodes:
