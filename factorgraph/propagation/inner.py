@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from factorgraph.graph.density import DatasetArrays, Signature, log_joint
 from factorgraph.propagation import analytic, joint, population
 from factorgraph.propagation.blocks import over_datasets
+from factorgraph.propagation.kernel import kernel
 from factorgraph.propagation.weighted import local_values
 
 Array = Any
@@ -40,7 +41,7 @@ _PRIVATE_POSTERIORS: dict[str, Any] = {
 }
 
 
-@functools.partial(jax.jit, static_argnames=("signature", "method"))
+@kernel("signature", "method")
 def log_factors(
     signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array, count: Array
 ) -> tuple[Array, Array]:
@@ -81,7 +82,7 @@ class LocalPosterior(NamedTuple):
     error: Array
 
 
-@functools.partial(jax.jit, static_argnames=("signature", "method"))
+@kernel("signature", "method")
 def local_posteriors(
     signature: Signature,
     method: str,
@@ -109,7 +110,7 @@ def local_posteriors(
     return over_datasets(dataset, (arrays, rule, phi, chance), count)
 
 
-@functools.partial(jax.jit, static_argnames=("signature",))
+@kernel("signature")
 def third_differences(
     signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array, count: Array
 ) -> Array:

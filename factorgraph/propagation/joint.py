@@ -7,7 +7,6 @@ The same standardised points serve every phi, so log f is smooth in it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from factorgraph.graph.density import DatasetArrays, Signature, log_joint
 from factorgraph.propagation.blocks import over_datasets
+from factorgraph.propagation.kernel import kernel
 from factorgraph.propagation.reference import Frame, joint_reference, reference_of
 from factorgraph.propagation.weighted import (
     PrivatePosterior,
@@ -109,7 +109,7 @@ def proposal_at(rule: Conditional, mean: Array, modes: Modes) -> Mixture:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("signature",))
+@kernel("signature")
 def explore(
     signature: Signature,
     arrays: DatasetArrays,

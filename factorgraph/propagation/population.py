@@ -16,6 +16,7 @@ import numpy as np
 from factorgraph.graph.density import DatasetArrays, Signature, log_draws
 from factorgraph.model.family import Flat
 from factorgraph.propagation.blocks import over_datasets
+from factorgraph.propagation.kernel import kernel
 from factorgraph.propagation.reference import (
     explored_by_particles,
     log_base,
@@ -110,7 +111,7 @@ def _moved(signature: Signature, z: Array, place: Array) -> Array:
     return z.at[:, np.array(signature.interface, int)].set(place)
 
 
-@functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
+@kernel("signature", "num_nodes")
 def explore(
     signature: Signature,
     arrays: DatasetArrays,
@@ -332,7 +333,7 @@ def _starting_at_zero(cumulative: Array) -> Array:
     return jnp.concatenate([jnp.zeros((cumulative.shape[0], 1)), cumulative], axis=1)
 
 
-@functools.partial(jax.jit, static_argnames=("signature", "num_nodes"))
+@kernel("signature", "num_nodes")
 def nodes_from_points(
     signature: Signature,
     arrays: DatasetArrays,
