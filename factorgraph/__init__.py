@@ -19,6 +19,7 @@ _HOMES = {
     "factorgraph.analysis": ("Analysis", "Visualizer"),
     "factorgraph.calibration.calibrate": ("calibrate",),
     "factorgraph.calibration.calibration": ("Calibration",),
+    "factorgraph.calibration.predictive": ("PredictiveCheck", "predictive_check"),
     "factorgraph.contracted": ("Contracted",),
     "factorgraph.errors": (
         "FactorGraphError",

@@ -21,7 +21,7 @@ PRIORS = tuple(
 )
 GRAPH = ("Analysis", "AnalysisFactor", "HierarchicalFactor", "FactorGraphModel", "Result")
 SEARCHES = ("DynestyStatic", "LaplaceOptimiser")
-CALIBRATION = ("calibrate", "Calibration")
+CALIBRATION = ("calibrate", "Calibration", "PredictiveCheck", "predictive_check")
 
 
 @pytest.mark.parametrize("name", MODEL + PRIORS + GRAPH + SEARCHES + CALIBRATION + ("ex", "util"))

@@ -106,7 +106,7 @@ def calibrate(
     """
     _check(graph, simulate, num_simulations, num_draws, false_alarm)
     randoms = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(num_simulations)]
-    surveys, ranking = Surveys(graph, simulate), Ranking(graph, _index_of(graph, dataset), num_draws)
+    surveys, ranking = Surveys(graph, simulate, "calibrate"), Ranking(graph, _index_of(graph, dataset), num_draws)
     truths = draw_truths(graph, randoms)
     solve = solve if solve is not None else _optimise
     rows: list[dict[str, Placed]] = []

@@ -26,17 +26,20 @@ class Surveys:
         The graph whose datasets are replaced; it is not changed.
     simulate
         ``simulate(analysis, instance, rng)``, as in `calibrate`.
+    caller
+        The public function that errors name.
     """
 
-    def __init__(self, graph: FactorGraphModel, simulate: Simulate) -> None:
+    def __init__(self, graph: FactorGraphModel, simulate: Simulate, caller: str) -> None:
         drawn = [f for f in graph.factors if isinstance(f, SamplesFactor)]
         if drawn:
             raise GraphError(
-                f"calibrate: {drawn[0]!r} is made of posterior draws and has no data that could be simulated. Use an "
+                f"{caller}: {drawn[0]!r} is made of posterior draws and has no data that could be simulated. Use an "
                 "AnalysisFactor with the likelihood that the draws were made with."
             )
         self.graph = graph
         self.simulate = simulate
+        self._caller = caller
         self._recipes = [structure_of(factor.prior_model) for factor in graph.factors]
 
     def simulated(self, truth: Mapping[Variable, float], rng: np.random.Generator) -> FactorGraphModel:
@@ -53,18 +56,17 @@ class Surveys:
             )
         return FactorGraphModel(*factors, *self.graph.hierarchical_factors, name=self.graph.name)
 
-    @staticmethod
-    def _checked(analysis: Any, original: Any, name: str) -> Any:
+    def _checked(self, analysis: Any, original: Any, name: str) -> Any:
         if type(analysis) is not type(original):
             wanted = type(original).__name__
             raise GraphError(
-                f"calibrate: simulate(analysis, instance, rng) returned {type(analysis).__name__} for dataset "
+                f"{self._caller}: simulate(analysis, instance, rng) returned {type(analysis).__name__} for dataset "
                 f"{name!r}; a new {wanted} is needed, which holds simulated data: return {wanted}(...)."
             )
         if analysis is original:
             raise GraphError(
-                f"calibrate: simulate(analysis, instance, rng) returned the analysis of dataset {name!r} itself; its "
-                "data would be overwritten from one simulation to the next. Return a new one, for instance a copy "
+                f"{self._caller}: simulate(analysis, instance, rng) returned the analysis of dataset {name!r} itself; "
+                "its data would be overwritten from one simulation to the next. Return a new one, for instance a copy "
                 "made with copy.copy(analysis) before its data are set."
             )
         return analysis
