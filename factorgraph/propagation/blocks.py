@@ -16,7 +16,6 @@ Array = Any
 
 LANES = 8  # datasets of a block that are worked on side by side
 _SIZES = (256, 64, 16, 8)
-_FEW = 16
 _MOST_BYTES = 2**26
 
 
@@ -27,10 +26,10 @@ class Block(NamedTuple):
     num: np.int64
 
 
-def block_size(num_datasets: int, num_bytes: int) -> int:
-    """How many datasets of ``num_bytes`` each make a block: few sizes, and no more data than 64 MB where possible."""
-    largest = _FEW if num_datasets <= _FEW else _SIZES[0]
-    return next((size for size in _SIZES if size <= largest and size * num_bytes <= _MOST_BYTES), _SIZES[-1])
+def block_size(num_bytes: int) -> int:
+    """How many datasets of ``num_bytes`` each make a block: few sizes, whatever the number of datasets, and no more
+    data than 64 MB where possible."""
+    return next((size for size in _SIZES if size * num_bytes <= _MOST_BYTES), _SIZES[-1])
 
 
 def blocks_of(rows: np.ndarray, size: int) -> list[Block]:

@@ -74,7 +74,7 @@ class HostPlate(ContractedPlate):
         self.failures: dict[int, str] = {}
         self._optimiser = optimiser
         self._rules: list[Any] = [None] * plate.size
-        self._blocks = blocks_of(np.arange(plate.size), block_size(plate.size, 0))
+        self._blocks = blocks_of(np.arange(plate.size), block_size(0))
         self._block_rules: list[Nodes] = []
         self._num_points = _NUM_POINTS
 
@@ -288,8 +288,8 @@ class HostPlate(ContractedPlate):
                 self._block_arrays(block.rows),
                 rules,
                 np.zeros((0, 0)),
-                jax.device_put(points[block.rows]),
-                jax.device_put(chance[block.rows]),
+                points[block.rows],
+                chance[block.rows],
                 block.num,
             )
             for block, rules in zip(self._blocks, self._block_rules, strict=True)

@@ -19,14 +19,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from factorgraph.graph.density import DatasetArrays, Signature, log_joint
 from factorgraph.propagation import analytic, joint, population
 from factorgraph.propagation.blocks import over_datasets
 from factorgraph.propagation.kernel import kernel
-from factorgraph.propagation.weighted import local_values
+from factorgraph.propagation.weighted import PrivatePosterior, local_values
 
 Array = Any
+
+_DRAWS_PER_CALL = 64
 
 LOG_FACTORS: dict[str, Any] = {
     "direct": analytic.direct_log_factor,
@@ -82,8 +85,42 @@ class LocalPosterior(NamedTuple):
     error: Array
 
 
-@kernel("signature", "method")
 def local_posteriors(
+    signature: Signature,
+    method: str,
+    arrays: DatasetArrays,
+    rule: Any,
+    uniform: Array,
+    phi: np.ndarray,
+    chance: np.ndarray,
+    count: np.int64,
+) -> LocalPosterior:
+    """p(z | data) = mean over phi of p(z | phi, data), for the first ``count`` datasets of a block; in calls of one
+    size, so that it is compiled once.
+
+    Parameters
+    ----------
+    phi : (B, M, shared) equal-weight draws of the shared variables' posterior; M is a multiple of 64.
+    chance : (B, M, 1 + local) uniform numbers that pick a draw for each phi.
+    """
+    parts = [
+        _some_posteriors(
+            signature, method, arrays, rule, uniform, jax.device_put(phi[:, at]), jax.device_put(chance[:, at]), count
+        )
+        for at in (slice(i, i + _DRAWS_PER_CALL) for i in range(0, phi.shape[1], _DRAWS_PER_CALL))
+    ]
+    draws, means, variances, differences = (np.stack(one) for one in zip(*parts, strict=True))
+    mean = means.mean(axis=0)
+    return LocalPosterior(
+        np.concatenate(list(draws), axis=1),
+        mean,
+        np.sqrt(variances.mean(axis=0) + ((means - mean) ** 2).mean(axis=0)),
+        np.abs(differences.mean(axis=0)),
+    )
+
+
+@kernel("signature", "method")
+def _some_posteriors(
     signature: Signature,
     method: str,
     arrays: DatasetArrays,
@@ -92,20 +129,14 @@ def local_posteriors(
     phi: Array,
     chance: Array,
     count: Array,
-) -> LocalPosterior:
-    """p(z | data) = mean over phi of p(z | phi, data), for the first ``count`` datasets of a block.
+) -> PrivatePosterior:
+    """`local_posteriors` over some draws of phi, with variances and signed differences; draws in the user's
+    coordinates."""
 
-    Parameters
-    ----------
-    phi : (B, M, shared) equal-weight draws of the shared variables' posterior.
-    chance : (B, M, 1 + local) uniform numbers that pick a draw for each phi.
-    """
-
-    def dataset(pack: tuple) -> LocalPosterior:
+    def dataset(pack: tuple) -> PrivatePosterior:
         arrays, rule, points, chance = pack
         found = _PRIVATE_POSTERIORS[method](signature, uniform, arrays, rule, points, chance)
-        draws = local_values(signature, arrays.local, found.z)
-        return LocalPosterior(draws, found.mean, jnp.sqrt(found.variance), found.error)
+        return PrivatePosterior(local_values(signature, arrays.local, found.z), *found[1:])
 
     return over_datasets(dataset, (arrays, rule, phi, chance), count)
 

@@ -188,4 +188,4 @@ def private_posterior(
     theta = local_values(signature, arrays.local, points).reshape(*weights.shape, -1)
     half = weights.shape[1] // 2
     first, second = (half_mean(weights[:, part], theta[:, part]) for part in (slice(half), slice(half, None)))
-    return PrivatePosterior(mean, variance, 0.5 * jnp.abs(first - second), picked)
+    return PrivatePosterior(picked, mean, variance, 0.5 * (first - second))

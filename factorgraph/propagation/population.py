@@ -379,8 +379,8 @@ def private_posterior(
     mean = jnp.einsum("hs,hsl->l", halves, rule.mean)
     variance = jnp.sum(halves, axis=0) @ rule.square - mean**2
     return PrivatePosterior(
+        picked,
         rule.centre + rule.unit * mean,
         rule.unit**2 * jnp.maximum(variance, 0.0),
-        0.5 * rule.unit * jnp.abs(first - second),
-        picked,
+        0.5 * rule.unit * (first - second),
     )

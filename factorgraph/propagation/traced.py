@@ -47,6 +47,7 @@ _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
+_DEEP_ROUNDS, _DEEP_FRACTION = 8, 0.5  # of the final sample; the fraction of it that counts
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 
 
@@ -75,7 +76,7 @@ class TracedPlate(ContractedPlate):
         super().__init__(plate, shared, seed)
         self._optimiser = optimiser
         arrays = jax.tree.leaves(plate.arrays)
-        self._block_size = block_size(plate.size, sum(a.nbytes for a in arrays) // max(plate.size, 1))
+        self._block_size = block_size(sum(a.nbytes for a in arrays) // max(plate.size, 1))
         self._blocks = blocks_of(np.arange(plate.size), self._block_size)
         self._arrays: list[DatasetArrays] = []
         self._upload()
@@ -157,6 +158,7 @@ class TracedPlate(ContractedPlate):
             self._improve(scales, rounds, np.arange(self.plate.size))
             if run is None:
                 self._escalate(scales, rounds)
+            self._deepen(scales, rounds)
 
     def _improve(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
         """Explore those of the ``chosen`` rows again, from the nodes found, of whose final sample few points count: it
@@ -187,6 +189,17 @@ class TracedPlate(ContractedPlate):
         self._replace(rules, blocks, rows)
         self.is_escalated[rows] = True
         self._improve(scales, rounds, rows)
+
+    def _deepen(self, scales: Any, rounds: int) -> None:
+        """Take a larger final sample where few of its points count: a few such datasets dominate the error of the
+        evidence."""
+        if not self.is_refinable or rounds >= _DEEP_ROUNDS:
+            return
+        rows = np.flatnonzero(gathered([rule.sample_fraction for rule in self._rules], self._blocks) < _DEEP_FRACTION)
+        if len(rows):
+            blocks = blocks_of(rows, self._block_size)
+            self._replace(self._explore_population(blocks, scales, _DEEP_ROUNDS, self._known(blocks)), blocks, rows)
+            self._improve(scales, _DEEP_ROUNDS, rows)
 
     def _starts(self, blocks: list[Block], run: Any) -> list[Adaptation]:
         """For each block, where the exploration of its datasets starts: nothing known, or what a search ``run``
@@ -343,8 +356,8 @@ class TracedPlate(ContractedPlate):
                 array,
                 rule,
                 uniform,
-                jax.device_put(points(block.rows)),
-                jax.device_put(chance[block.rows]),
+                points(block.rows),
+                chance[block.rows],
                 block.num,
             )
             for block, array, rule in zip(blocks, arrays, rules, strict=True)

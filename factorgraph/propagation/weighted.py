@@ -12,13 +12,13 @@ Array = Any
 
 
 class PrivatePosterior(NamedTuple):
-    """Of one dataset, z given the data: ``mean``, ``variance`` and the ``error`` of the mean (local,) in the user's
-    coordinates, and a point z (M, local) for each of M draws of phi."""
+    """Of one dataset, z given the data: a point ``z`` (M, local) for each of M draws of phi; ``mean``, ``variance`` and
+    half the ``difference`` of the means of two half-samples (local,), in the user's coordinates."""
 
+    z: Array
     mean: Array
     variance: Array
-    error: Array
-    z: Array
+    difference: Array
 
 
 def local_values(signature: Signature, local: Array, z: Array) -> Array:
