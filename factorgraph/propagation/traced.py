@@ -47,7 +47,7 @@ _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
-_DEEP_ROUNDS, _DEEP_FRACTION = 8, 0.5  # of the final sample; the fraction of it that counts
+_DEEP_ROUNDS, _DEEP_FRACTION = 4, 0.5  # of the final sample; the fraction of it that counts
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 
 
