@@ -35,6 +35,7 @@ _HOMES = {
         "DynestyStatic",
         "Laplace",
         "LaplaceOptimiser",
+        "NUTS",
         "SMC",
         "UltraNest",
     ),

@@ -20,6 +20,7 @@ from searches.laplace import Laplace as _Laplace
 from searches.nested_dynesty import DynestyDynamic as _DynestyDynamic
 from searches.nested_dynesty import DynestyStatic as _DynestyStatic
 from searches.nested_ultranest import UltraNest as _UltraNest
+from searches.nuts import NUTS as _NUTS
 from searches.samples import Samples
 from searches.search import Search
 from searches.smc import SMC as _SMC
@@ -126,6 +127,12 @@ class SMC(GlobalSearch):
     """Tempered sequential Monte Carlo, of likelihoods that JAX can trace; settings: `searches.SMC`."""
 
     search_class = _SMC
+
+
+class NUTS(GlobalSearch):
+    """Hamiltonian chains, of likelihoods that JAX can trace; settings: `searches.NUTS`. Needs BlackJAX."""
+
+    search_class = _NUTS
 
 
 class Laplace(GlobalSearch):

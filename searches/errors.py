@@ -23,5 +23,9 @@ class LikelihoodFailedError(SearchError):
     """A likelihood raised or returned nan at too many points."""
 
 
+class MissingPackageError(SearchError, ImportError):
+    """A search stands on a package that is not installed; the message has the command."""
+
+
 class SearchWarning(UserWarning):
     """The search finished, but something about it should be known."""

@@ -20,7 +20,7 @@ PRIORS = tuple(
     )
 )
 GRAPH = ("Analysis", "AnalysisFactor", "HierarchicalFactor", "FactorGraphModel", "Result")
-SEARCHES = ("DynestyStatic", "LaplaceOptimiser")
+SEARCHES = ("DynestyStatic", "UltraNest", "SMC", "NUTS", "Laplace", "LaplaceOptimiser")
 CALIBRATION = ("calibrate", "Calibration", "PredictiveCheck", "predictive_check")
 
 
