@@ -22,6 +22,7 @@ _HOMES = {
     "factorgraph.calibration.predictive": ("PredictiveCheck", "predictive_check"),
     "factorgraph.contracted": ("Contracted",),
     "factorgraph.errors": (
+        "DatasetsLeftOut",
         "FactorGraphError",
         "GraphError",
         "LikelihoodError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class FactorGraphError(Exception):
@@ -32,6 +33,14 @@ class GraphError(FactorGraphError, ValueError):
 
 class LikelihoodError(FactorGraphError, RuntimeError):
     """The user's likelihood raised, or returned something that is no log likelihood."""
+
+
+class DatasetsLeftOut(LikelihoodError):
+    """``optimise(strict=True)`` met datasets that it cannot use; ``result`` is that of all others."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class SearchError(FactorGraphError, RuntimeError):

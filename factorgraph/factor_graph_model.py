@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from factorgraph import drawing
 from factorgraph.analysis import Analysis
 from factorgraph.contracted import Contracted
-from factorgraph.errors import GraphError, UnknownArgument, name_hint
+from factorgraph.errors import DatasetsLeftOut, GraphError, UnknownArgument, name_hint
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.graph.names import dataset_names_of, names_of
 from factorgraph.graph.network import network_of
@@ -22,6 +23,8 @@ from factorgraph.model.variable import Variable
 from factorgraph.propagation.lanes import Lane, lane_of
 from factorgraph.propagation.optimise import Settings, solve
 from factorgraph.results.result import Result
+
+_MOST_REASONS = 5
 
 
 class GlobalPriorModel(Collection):
@@ -148,7 +151,7 @@ class FactorGraphModel(Analysis):
         `Contracted`."""
         return Contracted(self)
 
-    def optimise(self, optimiser: Any = None, **settings: Any) -> Result:
+    def optimise(self, optimiser: Any = None, *, strict: bool = False, **settings: Any) -> Result:
         """Solve the graph by expectation propagation.
 
         Parameters
@@ -156,19 +159,36 @@ class FactorGraphModel(Analysis):
         optimiser
             How private variables are explored, for factors that name no ``optimiser`` of their own; by default adaptive
             importance sampling.
+        strict
+            Raise where a dataset has to be left out; by default it is named in ``result.quarantined``, with a warning.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
-            ``damping``,
-            ``correct``.
+            ``damping``, ``correct``.
 
         Returns
         -------
         Result
             Also when something failed: each dataset has a status, and a run that did not settle says so.
+
+        Raises
+        ------
+        DatasetsLeftOut
+            With ``strict``: names the datasets and the reasons; its ``result`` is that of all others.
         """
-        allowed = Settings.__dataclass_fields__
+        allowed = [*Settings.__dataclass_fields__, "strict"]
         for name in settings:
             if name not in allowed:
                 raise UnknownArgument(f"optimise() has no setting {name!r}.{name_hint(name, allowed)}")
         solution = solve(self.terms, self.shared, self.plates, self.lanes, Settings(**settings), optimiser)
-        return Result.from_solution(self, solution)
+        result = Result.from_solution(self, solution)
+        if strict and result.quarantined:
+            reasons = "; ".join(
+                f"{name}: {reason}" for name, reason in islice(result.quarantined.items(), _MOST_REASONS)
+            )
+            raise DatasetsLeftOut(
+                f"optimise(strict=True): {len(result.quarantined)} of {len(result.status)} datasets cannot be used "
+                f"({reasons}). Mend or remove them, or let them be left out with strict=False; the result without them "
+                "is the `result` of this error.",
+                result,
+            )
+        return result

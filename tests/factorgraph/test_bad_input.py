@@ -111,6 +111,23 @@ def test_a_bad_dataset_is_left_out_and_named(bad, without_seven):
     assert "d7" in result.info
 
 
+@pytest.mark.filterwarnings("ignore:.*left out")
+def test_strict_raises_with_the_name_the_reason_and_what_was_found(without_seven):
+    factors = population([Reading(np.nan if i == 7 else y) for i, y in enumerate(DATA)])
+    with pytest.raises(fg.DatasetsLeftOut, match=rf"1 of {len(DATA)} datasets.*d7: .*finite.*strict=False") as failure:
+        solve(factors, strict=True)
+    others, expected = without_seven
+    found = moments(failure.value.result, factors[-1].mean)
+    assert found == pytest.approx(moments(expected, others[-1].mean), rel=1e-6)
+    assert isinstance(failure.value, fg.LikelihoodError)
+
+
+def test_strict_is_silent_where_all_is_well(without_seven):
+    others, expected = without_seven
+    again = solve(others, strict=True)
+    assert moments(again, others[-1].mean) == moments(expected, others[-1].mean)
+
+
 def test_one_that_raises_is_named_with_what_it_said():
     y = [*DATA[:3], 200.0]
     factors = population([RaisesAbove100(value) for value in y])
