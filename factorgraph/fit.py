@@ -28,6 +28,7 @@ from searches.status import Status
 from searches.target import Target
 
 _IMPROPER = "a prior is flat and improper, so the evidence is not defined"
+_NO_EVIDENCE = "this search gives none; SMC and nested sampling do"
 
 
 class GlobalSearch:
@@ -47,6 +48,7 @@ class GlobalSearch:
     """
 
     search_class: ClassVar[type[Search]]
+    gives_evidence: ClassVar[bool] = True
 
     def __init__(
         self, *, name: str | None = None, path_prefix: str | None = None, unique_tag: str | None = None, **settings: Any
@@ -87,7 +89,7 @@ class GlobalSearch:
             samples,
             graph.variables if isinstance(graph, Contracted) else global_variables(graph),
             name=self.name or type(self).__name__,
-            note="" if target.proper_prior else _IMPROPER,
+            note=_IMPROPER if not target.proper_prior else "" if self.gives_evidence else _NO_EVIDENCE,
             seconds=time.perf_counter() - start,
             seed=seed,
             user_info=info,
@@ -133,6 +135,7 @@ class NUTS(GlobalSearch):
     """Hamiltonian chains, of likelihoods that JAX can trace; settings: `searches.NUTS`. Needs BlackJAX."""
 
     search_class = _NUTS
+    gives_evidence = False
 
 
 class Laplace(GlobalSearch):

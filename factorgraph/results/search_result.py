@@ -162,9 +162,19 @@ class SearchResult:
             f"{self.seconds:.3g} s",
             f"log evidence (nats): {evidence if not self.log_evidence_note else f'nan ({self.log_evidence_note})'}",
             f"largest log likelihood (nats): {self.max_log_likelihood:.3f}",
-            f"effective samples: {self.samples.effective_sample_size:.0f} of {len(self.samples):,}",
+            self._effective(),
             *said,
         ]
+
+    def _effective(self) -> str:
+        """How many independent samples these are worth; draws of a chain are correlated, which weights do not show."""
+        found = self.samples.diagnostics
+        if "r_hat" not in found:
+            return f"effective samples: {self.samples.effective_sample_size:.0f} of {len(self.samples):,}"
+        return (
+            f"chains: R-hat at most {np.max(found['r_hat']):.3f}, effective draws at least {np.min(found['ess']):.0f} "
+            f"of {len(self.samples):,}, divergent {found['num_divergent']}"
+        )
 
     def _table(self) -> str:
         shown = range(min(len(self.variables), _MOST_ROWS))

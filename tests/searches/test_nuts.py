@@ -137,6 +137,11 @@ def test_a_hierarchy_is_solved_as_by_propagation():
             assert abs(moments.mean[variable] - known.mean[variable]) < 0.15 * known.scale[variable]
             assert moments.scale[variable] == pytest.approx(known.scale[variable], rel=0.1)
     assert np.isnan(result.log_evidence)
+    assert "SMC" in result.log_evidence_note
+    found = result.samples.diagnostics
+    told = f"R-hat at most {np.max(found['r_hat']):.3f}, effective draws at least {np.min(found['ess']):.0f} of 1,600"
+    assert told in result.info
+    assert np.min(found["ess"]) < 1600
 
 
 def test_it_explores_a_factor():
