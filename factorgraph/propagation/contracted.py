@@ -16,6 +16,7 @@ from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.density import DatasetArrays, parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Family, Flat
+from factorgraph.propagation.afresh import Afresh
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import is_compressed
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
@@ -151,6 +152,11 @@ class ContractedPlate(abc.ABC):
     @abc.abstractmethod
     def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """`log_factors` by integrals."""
+
+    def afresh(self, points: Points) -> Afresh | None:
+        """log f (N, n) of each dataset at its own ``points`` (N, n, shared), by integrals done for these alone; None
+        where the method's own are as good."""
+        return None
 
     @abc.abstractmethod
     def frozen(self, rows: np.ndarray) -> Frozen:

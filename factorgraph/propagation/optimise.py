@@ -21,7 +21,7 @@ from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.correction import Correction, correct, is_gaussian
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.lanes import Lane, contracted_plate
-from factorgraph.propagation.regression import design, factor_values
+from factorgraph.propagation.regression import design, factor_values, points_of
 from factorgraph.propagation.report import balanced_draws, moments_of, posterior_draws
 from factorgraph.propagation.schedule import run
 from factorgraph.propagation.solution import Moments, Solution
@@ -39,6 +39,7 @@ _REFINING_ROUNDS = 8
 _TOLERATED_LOCAL_ERROR = 0.1  # of a private mean, in its own standard deviation
 _LOCAL_ROUNDS = 4
 _MAX_REFINEMENTS = 2
+_FEWEST_AFRESH = 64.0  # effective points of an integral done once more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,30 +226,62 @@ def _dominant(share: np.ndarray) -> np.ndarray:
     return np.sort(chosen[weight[chosen] > 0])
 
 
-def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarray], float]:
+def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What the errors of the integrals over locals stand for.
 
-    Per plate (N, D), the squared shift of each shared mean, in posterior sds, by each dataset; and the variance of the
-    log evidence, nats squared.
+    Per plate (N, D), the squared shift of each shared mean, in posterior sds, by each dataset; and (N,) the variance of
+    its log f, nats squared.
     """
     sds = np.sqrt(np.diag(state.covariance))
-    found, variance = [], 0.0
+    found, variances = [], []
     for plate in graph.plates:
         index = plate.plate.shared_index
-        shift = np.zeros((plate.plate.size, graph.dimension))
+        shift, variance = np.zeros((plate.plate.size, graph.dimension)), np.zeros(plate.plate.size)
         if plate.explored:
             mean, factor = marginals(state.mean, state.covariance, index)
             z = design(index.shape[1]).z
             values, errors = factor_values(plate, state.origin, state.scale, mean, factor, z)
             errors = np.where(quarantined(values, plate)[:, None], 0.0, errors)
             level = errors.mean(axis=1, keepdims=True)
-            variance += float(np.sum(level**2))
+            variance = level[:, 0] ** 2
             if index.shape[1]:
                 slope = (errors - level) @ z / len(z)
                 gain = np.swapaxes(state.covariance[:, index], 0, 1) @ np.swapaxes(np.linalg.inv(factor), 1, 2)
                 shift = np.einsum("nds,ns->nd", gain, slope) / sds
         found.append(shift**2)
-    return found, variance
+        variances.append(variance)
+    return found, variances
+
+
+def log_factors_corrected(
+    graph: ContractedGraph, state: EPState, variances: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What to add to log f of every dataset (N,), by plate, and the variance of what is then known of it.
+
+    The integrals of the run serve all phi; over the posterior they are done once more, by points drawn for it alone.
+    The mean of what both differ by is an error of the evidence; its slope is that of the means, see `inner_errors`.
+    """
+    added, left = [], []
+    for plate, variance in zip(graph.plates, variances, strict=True):
+        index = plate.plate.shared_index
+        where = (state.origin, state.scale, *marginals(state.mean, state.covariance, index), _crosses(index.shape[1]))
+        found = plate.afresh(points_of(plate, *where))
+        if found is None:
+            added.append(np.zeros(plate.plate.size))
+            left.append(variance)
+            continue
+        with np.errstate(invalid="ignore"):
+            difference = np.mean(found.value - factor_values(plate, *where)[0], axis=1)
+        better = np.isfinite(difference) & (np.min(found.num_effective, axis=1) >= _FEWEST_AFRESH)
+        added.append(np.where(better, difference, 0.0))
+        left.append(np.where(better, np.mean(found.error, axis=1) ** 2, variance))
+    return added, left
+
+
+def _crosses(dimension: int) -> np.ndarray:
+    """Points (2 d, d) with the mean and covariance of N(0, I), two on every axis; one where there is no axis."""
+    axes = np.sqrt(dimension) * np.eye(dimension)
+    return np.concatenate([axes, -axes]) if dimension else np.zeros((1, 0))
 
 
 # --- correct and report ---
@@ -290,7 +323,10 @@ def _solution(
     phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
     draws = np.stack([s.value(phi[:, i]) for i, s in enumerate(shared)], axis=1) if shared else np.zeros((len(phi), 0))
     state = _with_unexplored(graph, state)
-    contributions, variance = inner_errors(graph, state)
+    contributions, variances = inner_errors(graph, state)
+    added, variances = log_factors_corrected(graph, state, variances)
+    ep, answer = (replace(m, log_evidence=m.log_evidence + sum(map(np.sum, added))) for m in (ep, answer))
+    variance = float(sum(map(np.sum, variances)))
     if corrected and correction is not None:
         variance += max(1.0 / correction.effective_sample_size - 1.0 / len(correction.phi), 0.0)
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
@@ -309,7 +345,7 @@ def _solution(
         phi=phi,
         draws=draws,
         local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),
-        leave_one_out=leave_one_out(graph, state),
+        leave_one_out=tuple(density + more for density, more in zip(leave_one_out(graph, state), added, strict=True)),
         inner_error=error,
         log_evidence_error=float(np.sqrt(variance)),
         log_evidence_note=note,

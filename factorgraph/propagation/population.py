@@ -75,7 +75,7 @@ def log_factor(
     gamma is the regression coefficient of the terms of log u on those of log v: one for a dataset without
     information, for which log f is then constant exactly, and near zero for a sharp one.
     """
-    log_p = _log_parents(signature, arrays, rule, phi) - rule.log_reference
+    log_p = log_parents(signature, arrays, rule, phi) - rule.log_reference
     mass = rule.likelihood[0] + rule.likelihood[1]
     base = rule.base[0] + rule.base[1]
     top = jnp.max(jnp.where(mass > 0, log_p, -jnp.inf))
@@ -100,7 +100,7 @@ def log_factor(
     return rule.log_scale + top + value, 0.5 * (first - second)
 
 
-def _log_parents(signature: Signature, arrays: DatasetArrays, rule: Nodes, phi: Array) -> Array:
+def log_parents(signature: Signature, arrays: DatasetArrays, rule: Nodes, phi: Array) -> Array:
     """log p (S,) of what is drawn from a parent, at the nodes."""
     z = _moved(signature, rule.z, rule.place)
     return jax.vmap(lambda z: log_draws(signature, phi, z, arrays, fixed=False) + jnp.zeros(()))(z)
@@ -366,7 +366,7 @@ def private_posterior(
     log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
 
     def at(phi: Array, chance: Array) -> tuple[Array, Array]:
-        log_p = _log_parents(signature, arrays, rule, phi)
+        log_p = log_parents(signature, arrays, rule, phi)
         weights = self_normalised(log_p + log_mass)
         return weights, rule.z[pick(weights, chance[0])]
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.contracted import ContractedPlate, Points
 from messages.multivariate_normal import num_natural, pack, sufficient_statistics, unpack
 from searches.quasi import normal_points
 
@@ -62,13 +62,20 @@ def factor_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """log f (N, n) and inner error (N, n) of each term at x = mean + factor z; ``mean`` (N, d), ``factor`` (N, d,
     d)."""
+    return plate.log_factors(points_of(plate, origin, scale, mean, factor, z))
+
+
+def points_of(
+    plate: ContractedPlate, origin: np.ndarray, scale: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray
+) -> Points:
+    """The points x = mean + factor z of each term, in coordinates, as a function of row indices."""
     index = plate.plate.shared_index
 
     def points(rows: np.ndarray) -> np.ndarray:
         x = mean[rows, None, :] + np.einsum("bij,nj->bni", factor[rows], z)
         return origin[index[rows]][:, None, :] + scale[index[rows]][:, None, :] * x
 
-    return plate.log_factors(points)
+    return points
 
 
 def least_squares(

@@ -12,6 +12,7 @@ import numpy as np
 from factorgraph.graph.density import DatasetArrays
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, joint, population
+from factorgraph.propagation.afresh import Afresh, log_factors_afresh
 from factorgraph.propagation.analytic import Centre
 from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
@@ -42,12 +43,13 @@ _FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _ROUNDS = ((200, 8), (500, 4))  # of the final sample, up to so many datasets; one beyond
+_AFRESH_ROUNDS = ((100, 8), (500, 4))  # of the integral done once more, up to so many datasets; 2 beyond
+_FEW_AFRESH = 512  # effective points; a dataset with fewer takes all rounds
 _SEQUENCE = 8  # rounds of one sequence of points: their error falls faster than that of independent ones
 _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
-_DEEP_ROUNDS, _DEEP_FRACTION = 4, 0.5  # of the final sample; the fraction of it that counts
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 
 
@@ -83,6 +85,7 @@ class TracedPlate(ContractedPlate):
         self.method = self._choose_method()
         self._rules: list[Any] = [None] * len(self._arrays)
         self._num_points = _CONDITIONAL_POINTS
+        self._scales: Any = None
         if self.method == "analytic":
             self._rules = [Centre(np.zeros((self._block_size, plate.signature.num_local)))] * len(self._arrays)
 
@@ -139,7 +142,7 @@ class TracedPlate(ContractedPlate):
         self.surrogate, self._num_points = None, _CONDITIONAL_POINTS
         if chosen is None:
             self._rules = [None] * len(self._blocks)  # two sets of nodes would double the memory of a large plate
-        scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
+        scales = self._scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
         rounds *= next((more for most, more in _ROUNDS if self.plate.size <= most), 1)
@@ -158,7 +161,6 @@ class TracedPlate(ContractedPlate):
             self._improve(scales, rounds, np.arange(self.plate.size))
             if run is None:
                 self._escalate(scales, rounds)
-            self._deepen(scales, rounds)
 
     def _improve(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
         """Explore those of the ``chosen`` rows again, from the nodes found, of whose final sample few points count: it
@@ -189,17 +191,6 @@ class TracedPlate(ContractedPlate):
         self._replace(rules, blocks, rows)
         self.is_escalated[rows] = True
         self._improve(scales, rounds, rows)
-
-    def _deepen(self, scales: Any, rounds: int) -> None:
-        """Take a larger final sample where few of its points count: a few such datasets dominate the error of the
-        evidence."""
-        if not self.is_refinable or rounds >= _DEEP_ROUNDS:
-            return
-        rows = np.flatnonzero(gathered([rule.sample_fraction for rule in self._rules], self._blocks) < _DEEP_FRACTION)
-        if len(rows):
-            blocks = blocks_of(rows, self._block_size)
-            self._replace(self._explore_population(blocks, scales, _DEEP_ROUNDS, self._known(blocks)), blocks, rows)
-            self._improve(scales, _DEEP_ROUNDS, rows)
 
     def _starts(self, blocks: list[Block], run: Any) -> list[Adaptation]:
         """For each block, where the exploration of its datasets starts: nothing known, or what a search ``run``
@@ -336,6 +327,44 @@ class TracedPlate(ContractedPlate):
             np.concatenate([np.asarray(part) for part in parts], axis=1) for parts in zip(*calls, strict=True)
         )
         return values[:, :num], errors[:, :num]
+
+    def afresh(self, points: Points) -> Afresh | None:
+        if not self.is_refinable:
+            return None
+        num_rounds = next((more for most, more in _AFRESH_ROUNDS if self.plate.size <= most), 2)
+        found = self._afresh(points, self._blocks, self._arrays, self._rules, num_rounds)
+        poor = np.flatnonzero(np.min(found.num_effective, axis=1) < _FEW_AFRESH)
+        if len(poor) and num_rounds < _SEQUENCE:
+            blocks = blocks_of(poor, self._block_size)
+            arrays = [self._block_arrays(block.rows) for block in blocks]
+            rules = [jax.device_put(self._rule_of(block.rows)) for block in blocks]
+            for whole, part in zip(found, self._afresh(points, blocks, arrays, rules, _SEQUENCE), strict=True):
+                whole[poor] = part
+        return found
+
+    def _afresh(
+        self, points: Points, blocks: list[Block], arrays: list[DatasetArrays], rules: list[Any], num_rounds: int
+    ) -> Afresh:
+        num_local = self.plate.signature.num_local
+        size = _FINAL_POINTS.get(num_local, 4096)
+        uniform = uniform_points(_SEQUENCE * size, 1 + num_local, self.seed + 3).reshape(_SEQUENCE, size, 1 + num_local)
+        uniform = jax.device_put(uniform)
+        self.num_likelihood_calls += sum(int(block.num) for block in blocks) * num_rounds * size
+        parts = [
+            log_factors_afresh(
+                self.plate.signature,
+                data,
+                self._scales,
+                rule,
+                jax.device_put(points(block.rows)),
+                uniform,
+                jax.device_put(self.shift[block.rows][:, : 1 + num_local]),
+                np.int64(num_rounds),
+                block.num,
+            )
+            for block, data, rule in zip(blocks, arrays, rules, strict=True)
+        ]
+        return gathered(parts, blocks)
 
     def local_posterior(
         self, phi: np.ndarray | Points, chance: np.ndarray, chosen: np.ndarray | None = None
