@@ -55,14 +55,14 @@ class Adaptation(NamedTuple):
 
     ``temperature`` is one unless the stages ran out; ``ess_fraction`` is that of the last; ``log_loss`` the largest
     fall of the log normaliser at one temperature from one stage to the next, nats: where it is much above its noise
-    (about 0.2), a stage lost a part of the density.
+    (about 0.2), a stage lost a part of the density. ``num_calls`` counts points.
     """
 
     fitted: Mixture
     temperature: Array
     ess_fraction: Array
     log_loss: Array
-    num_stages: Array
+    num_calls: Array
 
 
 def unexplored(num_components: int, dimension: int) -> Adaptation:
@@ -112,9 +112,10 @@ def adapt(
 
     polished = jnp.where(start.temperature >= 1.0, _MOST_POLISHING, 0)
     none = -jnp.inf * jnp.ones(())
-    state = (start.fitted, start.temperature, start.ess_fraction, polished, start.num_stages, none, start.log_loss)
+    zero = jnp.zeros((), int)
+    state = (start.fitted, start.temperature, start.ess_fraction, polished, zero, none, start.log_loss)
     fitted, temperature, fraction, _, stage, _, loss = jax.lax.while_loop(cond, body, state)
-    return Adaptation(fitted, temperature, fraction, loss, stage)
+    return Adaptation(fitted, temperature, fraction, loss, start.num_calls + stage * table.chance.shape[1])
 
 
 def adapt_on_host(
@@ -137,7 +138,7 @@ def adapt_on_host(
         fitted, temperature, fraction = absorb(points, values, log_weight, num_components, temperature)
         log_normaliser = log_mean(values, log_weight, temperature)
         stage += 1
-    return Adaptation(fitted, temperature, fraction, loss, stage)
+    return Adaptation(fitted, temperature, fraction, loss, np.int64(stage * table.chance.shape[1]))
 
 
 def _unfinished(temperature: Array, fraction: Array, polished: Array) -> Array:

@@ -64,4 +64,5 @@ def private_posterior(
     z, picked = jax.vmap(at)(phi, chance)
     points = z.reshape(-1, num)
     mean, variance = moments_of(signature, arrays, points, jnp.full(len(points), 1.0 / len(points)))
-    return PrivatePosterior(picked, mean, variance, jnp.zeros_like(mean))
+    exact = jnp.full((), jnp.nan)  # there are no weights
+    return PrivatePosterior(picked, mean, variance, jnp.zeros_like(mean), exact, exact)

@@ -70,6 +70,9 @@ class ContractedPlate(abc.ABC):
         (N, 1 + shared + local) uniform numbers that depend on each dataset's content and the run's seed alone.
     is_escalated
         (N,) datasets explored by the costlier way.
+    num_calls
+        (N,) points at which each dataset's likelihood was evaluated; one with its derivatives counts once, and Newton's
+        steps to the modes of ``joint`` not at all.
     """
 
     def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
@@ -77,7 +80,7 @@ class ContractedPlate(abc.ABC):
         self.shared = shared
         self.seed = seed
         self.method = "direct"
-        self.num_likelihood_calls = 0
+        self.num_calls = np.zeros(plate.size, dtype=np.int64)
         self.is_escalated = np.zeros(plate.size, dtype=bool)
         self.surrogate: Surrogate | None = None
         self.local_parameters = plate.arrays.local.copy()

@@ -43,6 +43,7 @@ from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
 from searches.newton import Modes, find_modes
+from searches.pareto import pareto_k
 from searches.quasi import uniform_points
 from searches.target import Target
 
@@ -101,7 +102,7 @@ class HostPlate(ContractedPlate):
     ) -> float:
         if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
             return -np.inf
-        self.num_likelihood_calls += 1
+        self.num_calls[row] += 1
         try:
             instances, _ = signature.structure.build(values, constants)
             total = sum(float(function(instance)) for function, instance in zip(functions, instances, strict=True))
@@ -313,7 +314,11 @@ class HostPlate(ContractedPlate):
         theta, weight = np.concatenate(every), np.concatenate(weights)
         mean = weight @ theta
         error = 0.5 * np.abs(np.mean(differences, axis=0))
-        return np.array(draws), mean, np.sqrt(weight @ (theta - mean) ** 2), error
+        share = weight.reshape(len(phi), -1) * len(phi)
+        with np.errstate(divide="ignore"):
+            k_hat = np.max(pareto_k(np.log(share)))
+        num_effective = np.mean(1.0 / np.sum(share**2, axis=1))
+        return np.array(draws), mean, np.sqrt(weight @ (theta - mean) ** 2), error, num_effective, k_hat
 
     @property
     def is_explored(self) -> np.ndarray:

@@ -73,7 +73,8 @@ def log_factors(
 
 class LocalPosterior(NamedTuple):
     """Of each dataset: equal-weight draws (M, local), mean (local,) and standard deviation (local,), in the user's
-    coordinates, and the standard error (local,) of the mean that the points stand for.
+    coordinates, and the standard error (local,) of the mean that the points stand for; how many points count, and the
+    largest Pareto k-hat of their weights over some of the draws of phi (both nan where the integral is exact).
 
     The moments average p(z | phi, data) over the M draws of phi with all its points, so they are sharper than the
     draws. The error is half the difference of two half-samples.
@@ -83,6 +84,8 @@ class LocalPosterior(NamedTuple):
     mean: Array
     standard_deviation: Array
     error: Array
+    num_effective: Array
+    k_hat: Array
 
 
 def local_posteriors(
@@ -109,13 +112,15 @@ def local_posteriors(
         )
         for at in (slice(i, i + _DRAWS_PER_CALL) for i in range(0, phi.shape[1], _DRAWS_PER_CALL))
     ]
-    draws, means, variances, differences = (np.stack(one) for one in zip(*parts, strict=True))
+    draws, means, variances, differences, num_effective, k_hat = (np.stack(one) for one in zip(*parts, strict=True))
     mean = means.mean(axis=0)
     return LocalPosterior(
         np.concatenate(list(draws), axis=1),
         mean,
         np.sqrt(variances.mean(axis=0) + ((means - mean) ** 2).mean(axis=0)),
         np.abs(differences.mean(axis=0)),
+        num_effective.mean(axis=0),
+        k_hat.max(axis=0),
     )
 
 

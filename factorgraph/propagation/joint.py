@@ -24,6 +24,7 @@ from factorgraph.propagation.weighted import (
     local_values,
     moments_of,
     pick,
+    reliability,
     self_normalised,
 )
 from messages.array_namespace import namespace, solve_triangular
@@ -52,6 +53,7 @@ class Conditional(NamedTuple):
     ess_fraction: Array
     log_loss: Array
     temperature: Array
+    num_calls: Array
 
 
 def log_factor(
@@ -169,6 +171,7 @@ def conditional_of(
         adaptation.ess_fraction,
         adaptation.log_loss,
         adaptation.temperature,
+        adaptation.num_calls,
     )
 
 
@@ -188,4 +191,4 @@ def private_posterior(
     theta = local_values(signature, arrays.local, points).reshape(*weights.shape, -1)
     half = weights.shape[1] // 2
     first, second = (half_mean(weights[:, part], theta[:, part]) for part in (slice(half), slice(half, None)))
-    return PrivatePosterior(picked, mean, variance, 0.5 * (first - second))
+    return PrivatePosterior(picked, mean, variance, 0.5 * (first - second), *reliability(weights))

@@ -118,6 +118,9 @@ def prepare(
         ),
         whitened,
     )
+    for plate, thinned in zip(graph.plates, pilot, strict=True):
+        if plate is not thinned:
+            plate.num_calls[_pilot_rows(plate.plate)] += thinned.num_calls
     methods = [plate.method for plate in graph.plates]
     moved = explore_around(graph, start)
     if methods != [plate.method for plate in graph.plates]:  # what had looked Gaussian from afar
@@ -176,7 +179,11 @@ def _thinned(plate: Plate) -> Plate:
     star = plate.size > 0 and bool(np.all(plate.shared_index == plate.shared_index[0]))
     if plate.size <= 2 * _PILOT or not star or plate.signature.num_local == 0:
         return plate
-    return plate.take(np.linspace(0, plate.size - 1, _PILOT).astype(int))
+    return plate.take(_pilot_rows(plate))
+
+
+def _pilot_rows(plate: Plate) -> np.ndarray:
+    return np.linspace(0, plate.size - 1, _PILOT).astype(int)
 
 
 # --- sweep and refine ---
@@ -347,6 +354,8 @@ def _solution(
         local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),
         leave_one_out=tuple(density + more for density, more in zip(leave_one_out(graph, state), added, strict=True)),
         inner_error=error,
+        factor_errors=tuple(np.sqrt(variance) for variance in variances),
+        factor_shifts=tuple(np.sqrt(np.max(c, axis=1, initial=0.0)) for c in contributions),
         log_evidence_error=float(np.sqrt(variance)),
         log_evidence_note=note,
         seed=settings.seed,

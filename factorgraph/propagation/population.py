@@ -24,7 +24,7 @@ from factorgraph.propagation.reference import (
     log_likelihoods,
     reference_of,
 )
-from factorgraph.propagation.weighted import PrivatePosterior, local_values, pick, self_normalised
+from factorgraph.propagation.weighted import PrivatePosterior, local_values, pick, reliability, self_normalised
 from messages.array_namespace import argsort
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, PointTable, adapt, proposal_of, shifted, unexplored
@@ -46,8 +46,9 @@ class Nodes(NamedTuple):
     varies less than p itself. ``mean`` (2, S, local), by halves, and ``square`` (S, local) are moments of all points
     that a node stands for, in the user's coordinates less ``centre``, in units of ``unit``; in single precision, as
     they are most of the memory of a large plate. ``ess_fraction`` is that of the last stage of the adaptation (where
-    the dataset was explored before: of the final sample), ``sample_fraction`` that of the final sample. ``fitted`` is
-    a mixture fitted to the nodes, from which a dataset may be explored again.
+    the dataset was explored before: of the final sample), ``sample_fraction`` that of the final sample, ``num_calls``
+    counts the points at which the likelihood was evaluated. ``fitted`` is a mixture fitted to the nodes, from which a
+    dataset may be explored again.
     """
 
     z: Array  # (S, local)
@@ -64,6 +65,7 @@ class Nodes(NamedTuple):
     log_loss: Array
     temperature: Array
     sample_fraction: Array
+    num_calls: Array
     fitted: Mixture | None = None
 
 
@@ -171,7 +173,8 @@ def explore(
         pool = pool._replace(likelihood=pool.likelihood / rounds, base=pool.base / rounds)
         fraction = pool.sums[0] ** 2 / jnp.maximum(pool.sums[1], 1e-300) / (rounds * more_uniform.shape[1])
         explored = jnp.where(start.temperature >= 1.0, fraction, adaptation.ess_fraction)
-        found = adaptation._replace(ess_fraction=explored)
+        num_calls = adaptation.num_calls + rounds.astype(int) * more_uniform.shape[1]
+        found = adaptation._replace(ess_fraction=explored, num_calls=num_calls)
         return _nodes(signature, reference_scales, pool, centre, found, fraction)
 
     start = jax.lax.cond(
@@ -325,6 +328,7 @@ def _nodes(
         found.log_loss,
         found.temperature,
         fraction,
+        found.num_calls,
         mixtures.fit(pool.z, weights, NUM_COMPONENTS),
     )
 
@@ -383,4 +387,5 @@ def private_posterior(
         rule.centre + rule.unit * mean,
         rule.unit**2 * jnp.maximum(variance, 0.0),
         0.5 * rule.unit * (first - second),
+        *reliability(weights),
     )

@@ -125,7 +125,11 @@ def explored_by(run: Any, target: Target, num_components: int, seed: list[int]) 
     samples = run(target, seed=int(np.random.default_rng(seed).integers(2**31)))
     fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=_FIT_STEPS, floor=_FLOOR)
     return Adaptation(
-        fitted, np.float64(1.0), samples.effective_sample_size / len(samples.x), np.float64(0.0), np.int64(1)
+        fitted,
+        np.float64(1.0),
+        samples.effective_sample_size / len(samples.x),
+        np.float64(0.0),
+        np.int64(samples.num_calls),
     )
 
 
@@ -152,7 +156,8 @@ def explored_by_particles(
         fitted = mixtures.fit(
             run.particles, jnp.exp(run.log_weight), num_components, num_steps=_FIT_STEPS, floor=_FLOOR
         )
-        after = Adaptation(fitted, run.temperature, jnp.ones(()), jnp.zeros(()), jnp.zeros((), int))
+        num_calls = _PARTICLES * (1 + run.num_moves)
+        after = Adaptation(fitted, run.temperature, jnp.ones(()), jnp.zeros(()), num_calls)
         nothing = run.status == int(Status.search_failed)
         chosen = jax.tree.map(lambda old, new: jnp.where(nothing, old, new), before, after)
         return jax.tree.map(lambda whole, value: whole.at[index].set(value), found, chosen)

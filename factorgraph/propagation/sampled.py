@@ -72,6 +72,7 @@ class SampledPlate(TracedPlate):
             np.float64(0.0),
             np.float64(1.0),
             np.float64(1.0),
+            np.int64(0),
         )
 
     def _analysis(self, row: int) -> SamplesAnalysis:

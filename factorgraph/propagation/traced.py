@@ -235,8 +235,7 @@ class TracedPlate(ContractedPlate):
         length = _SEQUENCE if population.is_compressed(signature) else 1
         sequence = uniform_points(length * final, 1 + dimension, self.seed + 1)
         more_uniform = jax.device_put(sequence.reshape(length, final, 1 + dimension))
-        self.num_likelihood_calls += sum(int(b.num) for b in blocks) * (3 * adaptation + rounds * final)
-        return [
+        found = [
             population.explore(
                 signature,
                 self._block_arrays(rows),
@@ -252,6 +251,8 @@ class TracedPlate(ContractedPlate):
             )
             for (rows, count), start in zip(blocks, starts, strict=True)
         ]
+        self._count([rule.num_calls for rule in found], blocks)
+        return found
 
     def _explore_joint(
         self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray, run: Any
@@ -259,7 +260,6 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
         table = jax.device_put(point_table(_JOINT_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed))
-        self.num_likelihood_calls += sum(int(b.num) for b in blocks) * 3 * _JOINT_ADAPTATION_POINTS
         covariance = factor @ factor.T
         rules = []
         for rows, count in blocks:
@@ -270,7 +270,12 @@ class TracedPlate(ContractedPlate):
             frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
             rules.append(joint.explore(signature, arrays, scales, table, shift, frame, count, explored))
+        self._count([rule.num_calls for rule in rules], blocks)
         return rules
+
+    def _count(self, num_calls: list[Any], blocks: list[Block]) -> None:
+        rows = np.concatenate([block.rows[: int(block.num)] for block in blocks])
+        self.num_calls[rows] += gathered(num_calls, blocks)
 
     def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame], run: Any) -> Adaptation:
         """What a search, ``run(target, seed=)``, found of the datasets of a block, repeats with what they repeat."""
@@ -310,7 +315,10 @@ class TracedPlate(ContractedPlate):
             self._block_factors(arrays, rule, uniform, points(block.rows), block.num)
             for block, arrays, rule in zip(self._blocks, self._arrays, self._rules, strict=True)
         ]
-        return gathered(parts, self._blocks)
+        found = gathered(parts, self._blocks)
+        if self.method != "population":  # whose nodes are re-weighted without a call
+            self.num_calls += found[0].shape[1] * (uniform.shape[0] if self.method == "joint" else 1)
+        return found
 
     def _block_factors(
         self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray, count: np.int64
@@ -319,8 +327,6 @@ class TracedPlate(ContractedPlate):
         kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
         num = points.shape[1]
         step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
-        if self.method == "joint":
-            self.num_likelihood_calls += int(count) * num * uniform.shape[0]
         padded = points[:, np.minimum(np.arange(-(-num // step) * step), num - 1)]
         calls = [kernel(jax.device_put(padded[:, i : i + step]), count) for i in range(0, padded.shape[1], step)]
         values, errors = (
@@ -349,7 +355,7 @@ class TracedPlate(ContractedPlate):
         size = _FINAL_POINTS.get(num_local, 4096)
         uniform = uniform_points(_SEQUENCE * size, 1 + num_local, self.seed + 3).reshape(_SEQUENCE, size, 1 + num_local)
         uniform = jax.device_put(uniform)
-        self.num_likelihood_calls += sum(int(block.num) for block in blocks) * num_rounds * size
+        self._count([np.full(len(block.rows), num_rounds * size) for block in blocks], blocks)
         parts = [
             log_factors_afresh(
                 self.plate.signature,

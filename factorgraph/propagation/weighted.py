@@ -7,18 +7,22 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from factorgraph.graph.density import DatasetArrays, Signature
+from searches.pareto import pareto_k
 
 Array = Any
 
 
 class PrivatePosterior(NamedTuple):
     """Of one dataset, z given the data: a point ``z`` (M, local) for each of M draws of phi; ``mean``, ``variance`` and
-    half the ``difference`` of the means of two half-samples (local,), in the user's coordinates."""
+    half the ``difference`` of the means of two half-samples (local,), in the user's coordinates; and the `reliability`
+    of the weights."""
 
     z: Array
     mean: Array
     variance: Array
     difference: Array
+    num_effective: Array
+    k_hat: Array
 
 
 def local_values(signature: Signature, local: Array, z: Array) -> Array:
@@ -38,6 +42,13 @@ def half_mean(weights: Array, theta: Array) -> Array:
     """Mean (local,) of theta (M, n, local) under weights (M, n) that are normalised for each of the M."""
     weights = weights / jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1e-300)
     return jnp.einsum("mn,mnl->l", weights, theta) / weights.shape[0]
+
+
+def reliability(weights: Array) -> tuple[Array, Array]:
+    """Of weights (M, n) that are normalised for each of M draws of phi: how many of the n points count, on average, and
+    the Pareto k-hat of the first draw's."""
+    log_weight = jnp.log(weights[0])
+    return jnp.mean(1.0 / jnp.maximum(jnp.sum(weights**2, axis=1), 1e-300)), pareto_k(log_weight)
 
 
 def self_normalised(log_weight: Array) -> Array:

@@ -6,6 +6,7 @@ sample_stats   ``lp`` of these draws: log joint density of data and shared varia
                they are explored, locals integrated out; where the correction evaluated it
 local          for each dataset: mean, sd and quantiles of its local variables (statistic, dataset)
 leave_one_out  log p(data of j | all other data), nats
+diagnostics    for each dataset: status, method, calls, effective points, k-hat, error of its integral
 ep             history, one entry a sweep; the status of every dataset
 =============  =================================================================================================
 
@@ -29,6 +30,7 @@ import numpy as np
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.state import ContractedGraph, quarantined
+from factorgraph.results.diagnostics import diagnostics_of, suffix
 from factorgraph.results.local_draws import LARGE_PLATE, are_joint
 from factorgraph.results.plate_axis import PlateAxis
 from searches.status import Status
@@ -51,10 +53,10 @@ def datatree_of(
         "sample_stats": _sample_stats(solution),
         "local": _local(solution, axes, local_draws),
         "leave_one_out": _leave_one_out(solution, axes),
+        "diagnostics": diagnostics_of(solution, axes),
         "ep": _ep(solution, axes),
     }
-    coordinates = {axis.dim: np.array(axis.labels, dtype=str) for axis in axes}
-    datasets = {name: _dataset(xarray, found, coordinates) for name, found in groups.items() if found}
+    datasets = {name: dataset_of(found, axes) for name, found in groups.items() if found}
     tree = xarray.DataTree.from_dict({"/": xarray.Dataset(), **datasets})
     tree.attrs.update(_attributes(solution))
     return tree
@@ -147,7 +149,7 @@ def _statistics(solution: Solution, plate: int, draws: np.ndarray) -> np.ndarray
 
 def _leave_one_out(solution: Solution, axes: Sequence[PlateAxis]) -> dict[str, tuple]:
     return {
-        f"log_density{_suffix(number)}": ((axis.dim,), axis.gather([solution.leave_one_out[k] for k in axis.plates]))
+        f"log_density{suffix(number)}": ((axis.dim,), axis.gather([solution.leave_one_out[k] for k in axis.plates]))
         for number, axis in enumerate(axes)
     }
 
@@ -162,15 +164,15 @@ def _ep(solution: Solution, axes: Sequence[PlateAxis]) -> dict[str, tuple]:
     meanings = {"flag_values": [int(s) for s in Status], "flag_meanings": " ".join(s.name for s in Status)}
     for number, axis in enumerate(axes):
         status = axis.gather([np.asarray(solution.state.status[k], dtype=np.int64) for k in axis.plates])
-        found[f"status{_suffix(number)}"] = ((axis.dim,), status, meanings)
+        found[f"status{suffix(number)}"] = ((axis.dim,), status, meanings)
     return found
 
 
-def _suffix(number: int) -> str:
-    return f"_{number}" if number else ""
+def dataset_of(found: Mapping[str, tuple], axes: Sequence[PlateAxis]) -> Any:
+    """An ``xarray.Dataset`` of name -> (dims, values[, attributes]), with the datasets' names as coordinates."""
+    import xarray
 
-
-def _dataset(xarray: Any, found: dict[str, tuple], coordinates: Mapping[str, np.ndarray]) -> Any:
+    coordinates = {axis.dim: np.array(axis.labels, dtype=str) for axis in axes}
     sizes = {dim: size for dims, values, *_ in found.values() for dim, size in zip(dims, np.shape(values))}
     indices = {dim: np.arange(sizes[dim]) for dim in ("chain", "draw") if dim in sizes}
     indices |= {dim: labels for dim, labels in coordinates.items() if dim in sizes}

@@ -17,7 +17,8 @@ from factorgraph.model.variable import Variable
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.dataset_result import DatasetResult
-from factorgraph.results.datatree import datatree_of, write_netcdf
+from factorgraph.results.datatree import dataset_of, datatree_of, write_netcdf
+from factorgraph.results.diagnostics import diagnostics_of
 from factorgraph.results.ep_result import EPResult
 from factorgraph.results.local_draws import are_joint, local_draws
 from factorgraph.results.mean_field import LocalMoments, MeanField, UnknownKey
@@ -203,6 +204,12 @@ class Result:
         """The ``n`` datasets that the others predict worst, with their leave-one-out log densities."""
         finite = [(name, value) for name, value in self.leave_one_out.items() if np.isfinite(value)]
         return sorted(finite, key=lambda pair: pair[1])[:n]
+
+    @cached_property
+    def diagnostics(self) -> Any:
+        """How far each dataset's part can be trusted: an ``xarray.Dataset`` over the datasets' names, see
+        `factorgraph.results.diagnostics`; ``result.diagnostics.to_dataframe()`` is a table."""
+        return dataset_of(diagnostics_of(self._solution, self._axes), self._axes)
 
     # --- one child a dataset ---
 

@@ -9,6 +9,7 @@ import numpy as np
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.solution import Solution
 from factorgraph.results.plate_axis import PlateAxis
+from searches.importance import TRUSTED_K_HAT
 
 _MOST_ROWS = 60
 _MOST_NAMES = 5
@@ -115,13 +116,30 @@ def _datasets(solution: Solution, axis: PlateAxis, quarantined: Mapping[str, str
     if lost:
         lines.append(f"    QUARANTINED: {_listed(lost)}")
     if axis.variables:
-        lines.append(_private_error(solution, axis))
+        lines += [_private_error(solution, axis), *_poor_weights(solution, axis)]
+    num_calls = axis.gather([p.num_calls for p in plates])
+    if np.any(num_calls):
+        most = int(np.argmax(num_calls))
+        lines.append(
+            f"    likelihood evaluations of a dataset: median {np.median(num_calls):,.0f}, "
+            f"most {num_calls[most]:,} ({axis.labels[most]})"
+        )
     density = axis.gather([solution.leave_one_out[k] for k in axis.plates])
     order = np.argsort(np.where(np.isfinite(density), density, np.inf))[:_MOST_NAMES]
     worst = [f"{axis.labels[i]} {significant(density[i], 1.0)}" for i in order if np.isfinite(density[i])]
     if worst:
         lines.append(f"    lowest log density of a dataset given all others: {', '.join(worst)}")
     return "\n".join(lines)
+
+
+def _poor_weights(solution: Solution, axis: PlateAxis) -> list[str]:
+    """Datasets of which few points carry the posterior, if any."""
+    k_hat = axis.gather([m.k_hat for m in (solution.local[k] for k in axis.plates) if m is not None])
+    rows = np.flatnonzero(k_hat > TRUSTED_K_HAT)
+    if not len(rows):
+        return []
+    worst = [f"{axis.labels[i]} {k_hat[i]:.2f}" for i in rows[np.argsort(-k_hat[rows])]]
+    return [f"    k-hat of the integral above {TRUSTED_K_HAT}: {_listed(worst)}"]
 
 
 def _private_error(solution: Solution, axis: PlateAxis) -> str:

@@ -11,7 +11,7 @@ from tests.factorgraph.results.schools import NAMES
 
 def test_groups_dims_and_coordinates(solved):
     tree = solved.result.datatree
-    assert list(tree.children) == ["posterior", "sample_stats", "local", "leave_one_out", "ep"]
+    assert list(tree.children) == ["posterior", "sample_stats", "local", "leave_one_out", "diagnostics", "ep"]
     posterior = solved.result.posterior
     assert posterior["parent.mean"].dims == ("chain", "draw")
     assert posterior["theta"].dims == ("chain", "draw", "dataset")
