@@ -70,10 +70,12 @@ def posterior_draws(state: EPState, correction: Correction | None, *, seed: int)
     num = len(correction.phi)
     enough = num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE * num
     if enough or correction.num_modes > 1:
-        positions = (np.arange(_NUM_DRAWS) + np.random.default_rng(seed).random()) / _NUM_DRAWS
-        chosen = np.searchsorted(np.cumsum(correction.weights), positions * np.sum(correction.weights))
-        order = np.random.default_rng(seed + 1).permutation(_NUM_DRAWS)
-        return correction.phi[np.minimum(chosen, num - 1)][order]
+        rng = np.random.default_rng(seed)
+        shuffled = rng.permutation(num)  # every second point of a Sobol sequence fills only a part of the space
+        positions = (np.arange(_NUM_DRAWS) + rng.random()) / _NUM_DRAWS
+        cumulative = np.cumsum(correction.weights[shuffled])
+        chosen = np.minimum(np.searchsorted(cumulative, positions * cumulative[-1]), num - 1)
+        return correction.phi[shuffled[chosen]][rng.permutation(_NUM_DRAWS)]
     return _moved(state, correction)
 
 
