@@ -14,6 +14,8 @@ from messages.array_namespace import cholesky, ndtri, solve_triangular
 
 Array = Any
 
+_MOST_REMAINDER = 1e6  # nats
+
 
 class Centre(NamedTuple):
     """The rule of a dataset: where the Newton step starts."""
@@ -34,7 +36,11 @@ def log_factor(
     value, slope = jax.value_and_grad(lambda z: log_joint(signature, phi, z, arrays))(mode)
     step = solve_triangular(factor, slope)
     log_volume = signature.num_local * LOG_SQRT_2PI - jnp.sum(jnp.log(jnp.diag(factor)))
-    return value + 0.5 * step @ step + log_volume, jnp.zeros(())
+    remainder = 0.5 * step @ step  # nats by which rounding misses the mode
+    resolved = (
+        remainder < _MOST_REMAINDER
+    )  # a parent narrower than the rounding of what is drawn from it has no density
+    return jnp.where(resolved, value + remainder + log_volume, -jnp.inf), jnp.zeros(())
 
 
 def conditional_gaussian(signature: Signature, arrays: DatasetArrays, rule: Centre, phi: Array) -> tuple[Array, Array]:

@@ -26,9 +26,11 @@ class Block(NamedTuple):
     num: np.int64
 
 
-def block_size(num_bytes: int) -> int:
+def block_size(num_bytes: int, num_datasets: int) -> int:
     """How many datasets of ``num_bytes`` each make a block: few sizes, whatever the number of datasets, and no more
-    data than 64 MB where possible."""
+    data than 64 MB where possible. A handful of datasets is not padded to more."""
+    if num_datasets <= LANES:
+        return LANES
     return next((size for size in _SIZES if size * num_bytes <= _MOST_BYTES), _SIZES[-1])
 
 

@@ -32,6 +32,7 @@ PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the p
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
 _FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 _LARGEST_LOSS = 1.0  # nats
+MANY_POINTS = 1024  # of a dataset, that are worth a kernel of their own where nothing is integrated by points
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
 
 

@@ -3,7 +3,8 @@
 t-tailed draws around the EP posterior are weighted by prior times all log factors; Pareto k-hat says whether the
 weights can be trusted (Vehtari et al. 2024; Yao et al. 2018). Where it is bad, a mixture fitted to the weighted draws
 proposes the next ones. Moments are those of EP plus the weighted difference between the target and EP on the same
-draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact.
+draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact. Where that does not do, and
+log factors are cheap and exact, particles are tempered from the priors.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
+from factorgraph.propagation.contracted import MANY_POINTS
 from factorgraph.propagation.state import ContractedGraph, EPState
+from factorgraph.propagation.tempering import Tempered, Wide, temper
 from searches import mixture as mixtures
 from searches.importance import TRUSTED_K_HAT, student_draws, student_log_density
 from searches.pareto import pareto_smooth
 from searches.quasi import uniform_points
+from searches.status import Status
 
 _DEGREES_OF_FREEDOM = 5.0
 _MAX_ROUNDS = 5
@@ -26,7 +30,9 @@ _CHUNK = 128
 _GOOD_K_HAT = 0.5
 _STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
+_TOLERATED_SHIFT = 0.1  # sds, between weighted draws and particles
 _ROUNDING = 1e-9  # of its log factors
+_FEW_OVERLAP, _OVERLAP = 0.1, 0.3  # with EP's Gaussian, of two or three variables, and of more
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,6 +49,10 @@ class Correction:
         (M,) of EP's Gaussian on the same draws, normalised.
     num_modes
         How many modes were proposed from.
+    log_evidence_error
+        Of the draws alone, nats.
+    is_tempered
+        The draws are particles of `tempering` and weigh the same; ``k_hat`` is then that of its stages.
     log_factors, inner_errors
         Per plate (N, M).
     """
@@ -57,6 +67,8 @@ class Correction:
     num_modes: int
     log_factors: list[np.ndarray]
     inner_errors: list[np.ndarray]
+    log_evidence_error: float
+    is_tempered: bool = False
 
     @property
     def trusted(self) -> bool:
@@ -122,6 +134,51 @@ def correct(
     return correction
 
 
+def is_doubtful(correction: Correction) -> bool:
+    """Whether the weights cannot be trusted, or the target has so little to do with EP's Gaussian that good weights may
+    have missed a part of it."""
+    dimension = correction.phi.shape[1]
+    if dimension < 2:
+        return not correction.trusted
+    return not correction.trusted or correction.overlap < (_FEW_OVERLAP if dimension <= 3 else _OVERLAP)
+
+
+def tempered(graph: ContractedGraph, state: EPState, correction: Correction, wide: Wide, *, seed: int) -> Correction:
+    """The correction by tempering from ``wide``; where that cannot be trusted, the old one, which is trusted only as
+    far as both agree."""
+    lost = [status == Status.quarantined for status in state.status]
+    found = temper(lambda phi: evaluate(graph, phi, MANY_POINTS, lost)[0], wide, seed=seed)
+    if not found.k_hat < TRUSTED_K_HAT:
+        return correction if _agree(correction, found) else replace(correction, k_hat=np.inf)
+    mean, covariance = state.phi_moments()
+    gaussian = student_log_density(found.phi, mean, np.linalg.cholesky(covariance), df=np.inf)
+    _, factors, errors = evaluate(graph, found.phi, MANY_POINTS, lost)
+    num = len(found.phi)
+    return Correction(
+        found.phi,
+        np.full(num, -np.log(num)),
+        gaussian - logsumexp(gaussian),
+        found.log_evidence,
+        found.k_hat,
+        found.effective_sample_size,
+        correction.num_rounds,
+        correction.num_modes,
+        factors,
+        errors,
+        found.log_evidence_error,
+        is_tempered=True,
+    )
+
+
+def _agree(correction: Correction, found: Tempered) -> bool:
+    mean = correction.weights @ correction.phi
+    sd = np.sqrt(np.maximum(correction.weights @ (correction.phi - mean) ** 2, 1e-300))
+    tolerated = _TOLERATED_SHIFT + 3.0 / np.sqrt(found.effective_sample_size)
+    same_mean = np.max(np.abs(found.phi.mean(axis=0) - mean) / sd) < tolerated
+    same_size = np.max(np.abs(np.log(found.phi.std(axis=0) / sd))) < tolerated
+    return bool(same_mean and same_size)
+
+
 def _first_draws(
     modes: Sequence[tuple[np.ndarray, np.ndarray]], num_draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -139,16 +196,20 @@ def _first_draws(
     return phi, logsumexp(densities, axis=0)
 
 
-def evaluate(graph: ContractedGraph, phi: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """`ContractedGraph.log_density` in chunks of one size, so that its kernels are not compiled again."""
-    size = -(-len(phi) // _CHUNK) * _CHUNK
+def evaluate(
+    graph: ContractedGraph, phi: np.ndarray, chunk: int = _CHUNK, lost: Sequence[np.ndarray] | None = None
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """`ContractedGraph.log_density` in chunks of one size, so that its kernels are not compiled again; without the
+    datasets that are ``lost``, see `ContractedGraph.log_joint`."""
+    size = -(-len(phi) // chunk) * chunk
     padded = np.concatenate([phi, np.repeat(phi[-1:], size - len(phi), axis=0)])
-    parts = [graph.log_density(padded[i : i + _CHUNK]) for i in range(0, size, _CHUNK)]
-    total = np.concatenate([p[0] for p in parts])[: len(phi)]
-    plates = range(len(graph.plates))
-    factors = [np.concatenate([p[1][k] for p in parts], axis=1)[:, : len(phi)] for k in plates]
-    errors = [np.concatenate([p[2][k] for p in parts], axis=1)[:, : len(phi)] for k in plates]
-    return total, factors, errors
+    factors, errors = [], []
+    for plate in graph.plates:
+        parts = [plate.log_factors(padded[i : i + chunk]) for i in range(0, size, chunk)]
+        values, error = (np.concatenate(part, axis=1)[:, : len(phi)] for part in zip(*parts, strict=True))
+        factors.append(values)
+        errors.append(error)
+    return graph.log_joint(phi, factors, lost), factors, errors
 
 
 def _weigh(
@@ -166,17 +227,19 @@ def _weigh(
     # the mean of the Gaussian's weights is one: its error on these draws is that of the target, as far as the two agree
     overlap = _regression(np.exp(log_weight), np.exp(gaussian))
     log_evidence = float(total - np.log(num) - overlap * (total_gaussian - np.log(num)))
+    effective = float(np.exp(-logsumexp(2.0 * log_weight)))
     return Correction(
         phi,
         log_weight,
         gaussian,
         log_evidence,
         float(k_hat),
-        float(np.exp(-logsumexp(2.0 * log_weight))),
+        effective,
         rounds,
         1,
         factors,
         errors,
+        float(np.sqrt(max(1.0 / effective - 1.0 / num, 0.0))),
     )
 
 

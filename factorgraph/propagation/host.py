@@ -75,7 +75,7 @@ class HostPlate(ContractedPlate):
         self.failures: dict[int, str] = {}
         self._optimiser = optimiser
         self._rules: list[Any] = [None] * plate.size
-        self._blocks = blocks_of(np.arange(plate.size), block_size(0))
+        self._blocks = blocks_of(np.arange(plate.size), block_size(0, plate.size))
         self._block_rules: list[Nodes] = []
         self._num_points = _NUM_POINTS
 

@@ -18,7 +18,7 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.model.family import Flat
 from factorgraph.propagation.contracted import ContractedPlate
-from factorgraph.propagation.correction import Correction, correct, is_gaussian
+from factorgraph.propagation.correction import Correction, correct, is_doubtful, is_gaussian, tempered
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.lanes import Lane, contracted_plate
 from factorgraph.propagation.regression import design, factor_values, points_of
@@ -28,6 +28,7 @@ from factorgraph.propagation.solution import Moments, Solution
 from factorgraph.propagation.start import Start, find_start
 from factorgraph.propagation.state import ContractedGraph, EPState, marginals, quarantined
 from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out
+from factorgraph.propagation.tempering import Wide
 from searches.importance import TRUSTED_K_HAT
 from searches.quasi import normal_points
 from searches.status import Status
@@ -39,6 +40,7 @@ _REFINING_ROUNDS = 8
 _TOLERATED_LOCAL_ERROR = 0.1  # of a private mean, in its own standard deviation
 _LOCAL_ROUNDS = 4
 _MAX_REFINEMENTS = 2
+_WIDER = 4.0  # than EP's posterior
 _FEWEST_AFRESH = 64.0  # effective points of an integral done once more
 
 
@@ -80,7 +82,7 @@ def solve(
         graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
         state, history, converged = _run(graph, initial_state(graph, start), settings)
         graph, state, history, converged = _refined(graph, state, history, converged, settings)
-        correction = _correction(graph, state, start, settings)
+        correction = _correction(shared, graph, state, start, settings)
         return _solution(terms, shared, graph, state, history, converged, correction, settings, began)
 
 
@@ -294,7 +296,9 @@ def _crosses(dimension: int) -> np.ndarray:
 # --- correct and report ---
 
 
-def _correction(graph: ContractedGraph, state: EPState, start: Start, settings: Settings) -> Correction | None:
+def _correction(
+    shared: Sequence[SharedVariable], graph: ContractedGraph, state: EPState, start: Start, settings: Settings
+) -> Correction | None:
     if not settings.correct or graph.dimension == 0:
         return None
     if state.all_exact and not start.others and is_gaussian(graph, state, seed=settings.seed):
@@ -307,7 +311,23 @@ def _correction(graph: ContractedGraph, state: EPState, start: Start, settings: 
         cheap = all(plate.is_cheap for plate in graph.plates)
         num = min(num, 2048 if cheap else 512 if size <= 50 else 256 if size <= 200 else 128)
     others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
-    return correct(graph, state, others, num_draws=num, seed=settings.seed)
+    correction = correct(graph, state, others, num_draws=num, seed=settings.seed)
+    is_exact = all(plate.is_cheap and not plate.explored for plate in graph.plates)
+    if is_exact and is_doubtful(correction):
+        return tempered(graph, state, correction, _wide(shared, state, graph.whitened), seed=settings.seed)
+    return correction
+
+
+def _wide(shared: Sequence[SharedVariable], state: EPState, whitened: np.ndarray) -> Wide:
+    """As wide as the priors, or where a variable has none of its own, four times as wide as EP's posterior."""
+    phi, _ = _prior_draws(shared)
+    has_prior = np.array([not isinstance(getattr(s.variable, "family", None), Flat | None) for s in shared], dtype=bool)
+    mean, covariance = state.phi_moments()
+    return Wide(
+        whitened,
+        np.where(has_prior, np.median(phi, axis=0), mean),
+        np.where(has_prior, _spread(phi), _WIDER * np.sqrt(np.diag(covariance))),
+    )
 
 
 def _solution(
@@ -335,7 +355,7 @@ def _solution(
     ep, answer = (replace(m, log_evidence=m.log_evidence + sum(map(np.sum, added))) for m in (ep, answer))
     variance = float(sum(map(np.sum, variances)))
     if corrected and correction is not None:
-        variance += max(1.0 / correction.effective_sample_size - 1.0 / len(correction.phi), 0.0)
+        variance += correction.log_evidence_error**2
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
     return Solution(
         terms=terms,

@@ -7,6 +7,7 @@ precision is then the same whatever units a variable has. A site is exp(lambda .
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,10 +39,20 @@ class ContractedGraph:
         """Log joint density (n,) of data and shared variables, and per plate log f (N, n) and its inner error (N,
         n)."""
         parts = [plate.log_factors(phi) for plate in self.plates]
+        log_factors = [values for values, _ in parts]
+        return self.log_joint(phi, log_factors), log_factors, [errors for _, errors in parts]
+
+    def log_joint(
+        self, phi: np.ndarray, log_factors: Sequence[np.ndarray], lost: Sequence[np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Prior times factors, (n,), from log f per plate (N, n); datasets that are ``lost`` (N,), per plate, are left
+        out, or where that is not known, those whose log f is finite at none of the points."""
+        if lost is None:
+            lost = [quarantined(values, plate) for values, plate in zip(log_factors, self.plates, strict=True)]
         total = self.log_prior(phi)
-        for (values, _), plate in zip(parts, self.plates, strict=True):
-            total = total + np.sum(np.where(quarantined(values, plate)[:, None], 0.0, values), axis=0)
-        return total, [values for values, _ in parts], [errors for _, errors in parts]
+        for values, out in zip(log_factors, lost, strict=True):
+            total = total + np.sum(np.where(out[:, None], 0.0, values), axis=0)
+        return total
 
 
 def quarantined(values: np.ndarray, plate: ContractedPlate) -> np.ndarray:

@@ -16,6 +16,7 @@ from factorgraph.propagation.afresh import Afresh, log_factors_afresh
 from factorgraph.propagation.analytic import Centre
 from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
+    MANY_POINTS,
     MAX_STAGES,
     PROPER_SCALES,
     UNKNOWN_SCALES,
@@ -78,7 +79,7 @@ class TracedPlate(ContractedPlate):
         super().__init__(plate, shared, seed)
         self._optimiser = optimiser
         arrays = jax.tree.leaves(plate.arrays)
-        self._block_size = block_size(sum(a.nbytes for a in arrays) // max(plate.size, 1))
+        self._block_size = block_size(sum(a.nbytes for a in arrays) // max(plate.size, 1), plate.size)
         self._blocks = blocks_of(np.arange(plate.size), self._block_size)
         self._arrays: list[DatasetArrays] = []
         self._upload()
@@ -305,9 +306,10 @@ class TracedPlate(ContractedPlate):
 
     def _uniform(self) -> Any:
         """Standardised points of the ``joint`` method; consecutive halves are its two half-samples."""
-        local = self.plate.signature.num_local
-        num = self._num_points if self.method == "joint" else 2
-        return jax.device_put(uniform_points(num, 1 + local, self.seed + 2))
+        dimension = 1 + self.plate.signature.num_local
+        if self.method != "joint":
+            return np.zeros((2, dimension))
+        return jax.device_put(uniform_points(self._num_points, dimension, self.seed + 2))
 
     def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         uniform = self._uniform()
@@ -323,10 +325,13 @@ class TracedPlate(ContractedPlate):
     def _block_factors(
         self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray, count: np.int64
     ) -> tuple[Any, Any]:
-        """`inner.log_factors` for one block, in calls of one size, so that it is compiled once."""
+        """`inner.log_factors` for one block, in calls of one size, so that it is compiled once, or of another where
+        there are many points."""
         kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
         num = points.shape[1]
         step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
+        if num >= MANY_POINTS and not self.explored:
+            step = MANY_POINTS
         padded = points[:, np.minimum(np.arange(-(-num // step) * step), num - 1)]
         calls = [kernel(jax.device_put(padded[:, i : i + step]), count) for i in range(0, padded.shape[1], step)]
         values, errors = (

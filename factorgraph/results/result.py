@@ -143,6 +143,12 @@ class Result:
         return self._solution.is_corrected
 
     @property
+    def is_tempered(self) -> bool:
+        """The answer is that of particles tempered from the priors: importance sampling around EP's did not do."""
+        correction = self._solution.correction
+        return self.is_corrected and correction is not None and correction.is_tempered
+
+    @property
     def is_exact(self) -> bool:
         """Every factor is Gaussian in the shared variables, so that EP is exact."""
         return self._solution.is_exact

@@ -66,6 +66,8 @@ def _kind(solution: Solution) -> str:
     if solution.correction is None:
         return "answer: EP, not checked"
     k_hat = f"k-hat {solution.correction.k_hat:.2f}"
+    if solution.is_corrected and solution.correction.is_tempered:
+        return f"answer: EP, corrected by tempering from the priors, {k_hat}"
     if solution.is_corrected:
         return f"answer: EP corrected by importance sampling, {k_hat}"
     return f"answer: EP, UNCORRECTED: the importance check cannot be trusted, {k_hat}"

@@ -11,7 +11,8 @@ from factorgraph.propagation.blocks import LANES, block_size, blocks_of, gathere
 
 @pytest.mark.parametrize(("num_bytes", "size"), [(0, 256), (800, 256), (10**6, 64), (10**8, 8)])
 def test_block_size(num_bytes, size):
-    assert block_size(num_bytes) == size
+    assert block_size(num_bytes, num_datasets=100) == size
+    assert block_size(num_bytes, num_datasets=LANES) == LANES
     assert size % LANES == 0
 
 

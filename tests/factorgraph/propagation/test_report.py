@@ -30,6 +30,7 @@ def weighted_draws(dimension, seed):
         num_modes=1,
         log_factors=[],
         inner_errors=[],
+        log_evidence_error=0.0,
     )
 
 
