@@ -27,6 +27,7 @@ Points = Callable[[np.ndarray], np.ndarray]
 _WIDER = 1.2
 _TINY = 1e-250
 _FEW_DATASETS = 200
+_FREE_DATASETS, _FREE_VARIABLES = 64, 3
 _ROWS_AT_ONCE = 512  # of a surrogate
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
@@ -102,6 +103,12 @@ class ContractedPlate(abc.ABC):
     def is_cheap(self) -> bool:
         """Whether log f at a few hundred points takes no time worth mentioning."""
         return self.plate.size <= _FEW_DATASETS and self.method != "joint"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether log f at a few thousand points of every dataset costs nothing, and is exact."""
+        few = self.plate.size <= _FREE_DATASETS and 1 <= self.plate.signature.num_shared <= _FREE_VARIABLES
+        return few and self.method in ("direct", "analytic")
 
     @abc.abstractmethod
     def explore(

@@ -305,6 +305,8 @@ def _correction(
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 128
+    if all(plate.is_free or not plate.plate.signature.analyses for plate in graph.plates):
+        num = 8192
     if any(
         plate.method == "joint" and plate.surrogate is None for plate in graph.plates
     ):  # draws cost likelihood calls

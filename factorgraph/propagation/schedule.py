@@ -25,6 +25,8 @@ _SHORTEST = 1.0 / 64.0
 _TOLERATED_GROWTH = 2.0
 _MEMORY = 5  # earlier steps
 _NEAR = 0.3  # residual below which sweeps are nearly linear
+_STALLED = 10  # sweeps without a smaller residual, after which matched sites have settled
+_NOISE = 0.02  # residual of a matched site that its points leave, in posterior sds
 
 
 def run(
@@ -33,10 +35,11 @@ def run(
     """Sweep until no mean moves by ``tolerance`` standard deviations and no log standard deviation by as much.
 
     ``max_steps`` and ``min_steps`` count the sweeps that were kept; ``damping`` is the longest step. Returns the state
-    where it settled, or otherwise the one of smallest residual; what each sweep did; and whether it settled.
+    where it settled, or otherwise the one of smallest residual; what each sweep did; and whether it settled. Points
+    jump over the edges of matched sites from sweep to sweep: those settle where their residual is as small as it gets.
     """
     history: list[SweepInfo] = []
-    step, converged = damping, False
+    step, converged, stalled = damping, False, 0
     proposals = propose(graph, state)
     best, smallest = state, float(np.linalg.norm(residual_of(proposals)))
     memory: list[tuple[np.ndarray, np.ndarray]] = []  # sites and the changes proposed there
@@ -58,13 +61,21 @@ def run(
         if grown and info.damping > _SHORTEST:
             step, memory = 0.5 * info.damping, []
             continue
+        stalled += 1
         if not float(np.linalg.norm(new)) > smallest:
-            best, smallest = candidate, float(np.linalg.norm(new))
+            best, smallest, stalled = candidate, float(np.linalg.norm(new)), 0
         history.append(info)
+        if stalled >= _STALLED and len(history) >= min_steps and smallest < _noise(best):
+            return best, history, True
         memory = [*memory, (sites, changes)][-_MEMORY:]
         state, proposals = candidate, further
         step = min(damping, max(_SHORTEST, _settling_step(residual, new, info.damping)))
     return state if converged else best, history, converged
+
+
+def _noise(state: EPState) -> float:
+    """The residual that the points of matched sites may leave."""
+    return _NOISE * float(np.sqrt(sum(np.sum(matched) for matched in state.matched)))
 
 
 def _settling_step(old: np.ndarray, new: np.ndarray, step: float) -> float:

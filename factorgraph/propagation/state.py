@@ -76,6 +76,8 @@ class EPState:
         (N,) whether log f is quadratic, so that its site is f itself.
     status
         (N,) `Status` codes of the last update.
+    matched
+        (N,) sites whose moments are matched on many points: those that are not exact, where log f costs nothing.
     mean, covariance
         (D,), (D, D) of the posterior, in the frame.
     """
@@ -86,6 +88,7 @@ class EPState:
     log_normalizers: tuple[np.ndarray, ...]
     exact: tuple[np.ndarray, ...]
     status: tuple[np.ndarray, ...]
+    matched: tuple[np.ndarray, ...]
     mean: np.ndarray
     covariance: np.ndarray
     log_evidence: float

@@ -19,6 +19,7 @@ from factorgraph.propagation.regression import (
     factor_values,
     least_squares,
     site_from_z,
+    site_in_z,
     site_values,
 )
 from factorgraph.propagation.start import Start
@@ -31,10 +32,12 @@ from factorgraph.propagation.state import (
     posterior_of,
     quarantined,
 )
+from factorgraph.propagation.tilted import matched_sites
 from messages.multivariate_normal import log_partition, natural_from_moments, num_natural, unpack
 from searches.status import Status
 
 _FEWEST_EFFECTIVE = 0.02  # of the points; a site whose weights are worse than this keeps its message
+_GAUSSIAN = 0.1  # of the points, at the start; an edge leaves less
 _MAX_HALVINGS = 30
 
 
@@ -70,6 +73,7 @@ class Proposal:
     log_normalizers: np.ndarray
     exact: np.ndarray
     status: np.ndarray
+    matched: np.ndarray
     change: np.ndarray
 
 
@@ -85,13 +89,14 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
         log_normalizers=tuple(np.zeros(p.plate.size) for p in graph.plates),
         exact=tuple(np.zeros(p.plate.size, dtype=bool) for p in graph.plates),
         status=tuple(np.full(p.plate.size, Status.ok) for p in graph.plates),
+        matched=tuple(np.zeros(p.plate.size, dtype=bool) for p in graph.plates),
         mean=np.zeros(graph.dimension),
         covariance=covariance,
         log_evidence=np.nan,
         num_steps=0,
     )
-    proposals = [_propose(plate, state, i, regress=True) for i, plate in enumerate(graph.plates)]
-    sites = tuple(p.site for p in proposals)
+    sites, matched = zip(*(_started(plate, state) for plate in graph.plates), strict=True) if graph.plates else ((), ())
+    state = replace(state, matched=matched)
     posterior = posterior_of(graph, state.origin, state.scale, sites)
     if posterior.proper:
         return replace(state, sites=sites, mean=posterior.mean, covariance=posterior.covariance)
@@ -170,6 +175,7 @@ def take_step(
         log_normalizers=tuple(p.log_normalizers for p in proposals),
         exact=tuple(p.exact for p in proposals),
         status=status,
+        matched=tuple(p.matched for p in proposals),
         mean=posterior.mean,
         covariance=posterior.covariance,
         log_evidence=log_evidence,
@@ -217,8 +223,26 @@ def _improper(plate: ContractedPlate, site: np.ndarray, posterior: Posterior) ->
     return np.linalg.eigvalsh(whitened)[:, -1] > 1.0 + 1e-9
 
 
-def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool = False) -> Proposal:
-    """The sites of one plate that would match the tilted moments; by least squares where exact, or if ``regress``."""
+def _started(plate: ContractedPlate, state: EPState) -> tuple[np.ndarray, np.ndarray]:
+    """The sites of one plate regressed about the start, and those (N,) whose moments can be matched. One of them that
+    has nothing to do with a Gaussian there, such as an edge, starts from nothing."""
+    mean, factor = marginals(state.mean, state.covariance, plate.plate.shared_index)
+    points = design(mean.shape[1])
+    values, _ = factor_values(plate, state.origin, state.scale, mean, factor, points.z)
+    lost = quarantined(values, plate)
+    values = np.where(lost[:, None], 0.0, values)
+    coefficients, exact = least_squares(values, values, points)
+    site = site_from_z(coefficients, mean, factor)
+    if not plate.is_free:
+        return np.where(lost[:, None], 0.0, site), np.zeros(plate.plate.size, dtype=bool)
+    weights, _ = _weights(values - (points.statistics @ coefficients.T).T)
+    effective = _effective(weights)
+    matched = ~exact & ~lost
+    return np.where((lost | matched & (effective < _GAUSSIAN))[:, None], 0.0, site), matched
+
+
+def _propose(plate: ContractedPlate, state: EPState, index: int) -> Proposal:
+    """The sites of one plate that would match the tilted moments; by least squares where exact."""
     old = state.sites[index]
     mean, factor = marginals(state.mean, state.covariance, plate.plate.shared_index)
     points = design(mean.shape[1])
@@ -228,26 +252,30 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, regress: bool =
     relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
     weights, log_normalizers = _weights(relative)
     coefficients, exact = least_squares(relative, values, points)
-    delta = coefficients
-    if not regress:
-        tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram
-        delta = np.where(exact[:, None], delta, tilted)
-    effective = 1.0 / np.sum(weights**2, axis=1) / len(points.z)
+    exact &= ~state.matched[index]  # beyond an edge everything is flat
+    tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram
+    effective = _effective(weights)
     poor = (effective < _FEWEST_EFFECTIVE) & ~exact & ~lost
-    status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
-    if not regress and np.any(
-        poor
-    ):  # far from its site: a Newton step brings it near, where the moments can be matched
-        delta = np.where(poor[:, None], coefficients, delta)
+    # far from its site, a Newton step brings it near, where the moments can be matched
+    delta = np.where((exact | poor)[:, None], coefficients, tilted)
     site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
     log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers)
-    return Proposal(
-        site,
-        np.where(lost, 0.0, log_normalizers),
-        exact,
-        status,
-        np.where((lost | exact)[:, None], 0.0, delta),
-    )
+    status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
+    matched = (state.matched[index] | ~exact) & ~lost & plate.is_free
+    if np.any(matched):
+        tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor)
+        found = matched & tilted_sites.found
+        site = np.where(found[:, None], tilted_sites.site, site)
+        log_normalizers = np.where(found, tilted_sites.log_normalizers, log_normalizers)
+        status = np.where(found, Status.ok, status)
+        delta = np.where(found[:, None], site_in_z(site - old, mean, factor)[1], delta)
+    change = np.where((lost | exact)[:, None], 0.0, delta)
+    return Proposal(site, np.where(lost, 0.0, log_normalizers), exact, status, matched, change)
+
+
+def _effective(weights: np.ndarray) -> np.ndarray:
+    """(N,) effective fraction of the points, from weights (N, n)."""
+    return 1.0 / np.maximum(np.sum(weights**2, axis=1), 1e-300) / weights.shape[1]
 
 
 def _weights(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

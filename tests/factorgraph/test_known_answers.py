@@ -20,9 +20,6 @@ import factorgraph as fg
 from tests.factorgraph.fixed_points import FixedPoint, Projection, of_projections
 from tests.factorgraph.test_exactness import Coupling, Energy, Source
 
-UNSETTLED = pytest.mark.filterwarnings("ignore:.*not converged")
-HARD_EDGES = "a site strong against its cavity is stepped along the natural gradient, which overshoots, on few points"
-
 
 class Level:
     def __init__(self, x=0.0):
@@ -208,18 +205,15 @@ def truncation_of_a_shared_variable(limit):
     return fg.FactorGraphModel(*factors).optimise(), x
 
 
-@UNSETTLED
 @pytest.mark.parametrize("limit", [0.0, 0.5])
 def test_truncation_of_a_shared_variable(limit):
-    """B6, corrected from 2,048 draws about a Gaussian that is not near."""
+    """B6, corrected."""
     result, x = truncation_of_a_shared_variable(limit)
     assert result.is_corrected
     assert_near(of_result(result, [x]), truncated(limit), shift=0.05, spread=0.03, evidence=0.04)
 
 
-@pytest.mark.filterwarnings("ignore:.*not (converged|be corrected)")
 @pytest.mark.parametrize("limit", [0.0, 0.5, 0.9])
-@pytest.mark.xfail(reason=HARD_EDGES)
 def test_truncation_by_ep(limit):
     """B6: one site alone is exact at once (mean 0.797885, variance 0.363380 above zero)."""
     result, x = truncation_of_a_shared_variable(limit)
@@ -296,7 +290,6 @@ def test_clutter_fixed_point():
     assert known.log_evidence == pytest.approx(-5.129415, abs=1e-6)
 
 
-@pytest.mark.xfail(reason="16 points 2.5 units apart do not see a peak of width one: mean 0.32, variance 17")
 def test_clutter_by_ep(solved_clutter):
     result, x = solved_clutter
     assert_near(of_result(result.ep, [x]), of_fixed_point(clutter_fixed_point()), shift=0.1, spread=0.1, evidence=0.02)
@@ -327,17 +320,14 @@ def solved_point_machine():
     return graph.optimise(), weights
 
 
-@UNSETTLED
 def test_bayes_point_machine(solved_point_machine):
-    """B8, exact: log Z -2.4849, means (-1.1778, 0.5147, 0.5337); log Z has an error of 0.035."""
+    """B8, exact: log Z -2.4849, means (-1.1778, 0.5147, 0.5337); corrected."""
     known = over_weights(log_likelihood(THREE, lambda s: np.where(s > 0.0, 0.0, -np.inf)))
     assert known.log_evidence == pytest.approx(-2.4849, abs=1e-3)
     result, weights = solved_point_machine
     assert_near(of_result(result, weights), known, shift=0.05, spread=0.03, evidence=0.05)
 
 
-@UNSETTLED
-@pytest.mark.xfail(reason=HARD_EDGES)
 def test_bayes_point_machine_by_ep(solved_point_machine):
     result, weights = solved_point_machine
     known = of_projections(np.zeros(3), np.eye(3), [step(*point) for point in THREE])
@@ -361,16 +351,13 @@ def solved_noisy_step():
     return graph.optimise(), weights
 
 
-@UNSETTLED
 def test_noisy_step(solved_noisy_step):
-    """B11, on six points, one of them contradicted: corrected, with an error of log Z of 0.025."""
+    """B11, on six points, one of them contradicted: corrected."""
     known = over_weights(log_likelihood(SIX, lambda s: np.where(s > 0.0, np.log(0.9), np.log(0.1))))
     result, weights = solved_noisy_step
     assert_near(of_result(result, weights), known, shift=0.06, spread=0.06, evidence=0.05)
 
 
-@UNSETTLED
-@pytest.mark.xfail(reason=HARD_EDGES)
 def test_noisy_step_by_ep(solved_noisy_step):
     """B11: sites of negative precision are legitimate; clipping them would be another answer."""
     fixed = of_projections(np.zeros(3), np.eye(3), [noisy_step(*point) for point in SIX])

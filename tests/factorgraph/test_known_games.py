@@ -11,8 +11,6 @@ from scipy import special, stats
 import factorgraph as fg
 from tests.factorgraph.fixed_points import Projection, of_projections
 from tests.factorgraph.test_known_answers import (
-    HARD_EDGES,
-    UNSETTLED,
     Level,
     Moments,
     Probit,
@@ -198,7 +196,6 @@ def classified():
     return graph.optimise(), values, of_projections(np.zeros(3), np.eye(3), known)
 
 
-@UNSETTLED
 def test_gaussian_process_classification(classified):
     """B13 (Infer.NET's tests): the fixed point to all digits; corrected beside the exact answer by a Sobol sequence."""
     result, values, fixed = classified
@@ -218,8 +215,6 @@ def test_gaussian_process_classification(classified):
     assert_near(of_result(result, values), known, shift=0.1, spread=0.05, evidence=0.05)
 
 
-@UNSETTLED
-@pytest.mark.xfail(reason=HARD_EDGES)
 def test_gaussian_process_classification_by_ep(classified):
     result, values, fixed = classified
     assert_near(of_result(result.ep, values), of_fixed_point(fixed), shift=0.05, spread=0.05, evidence=0.02)
