@@ -10,6 +10,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from factorgraph.graph.coordinate import coordinate_from_value
@@ -17,6 +18,7 @@ from factorgraph.graph.density import DatasetArrays, parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Family, Flat
 from factorgraph.propagation.afresh import Afresh
+from factorgraph.propagation.blocks import LANES
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import is_compressed
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
@@ -28,6 +30,7 @@ _WIDER = 1.2
 _TINY = 1e-250
 _FEW_DATASETS = 200
 _FREE_DATASETS, _FREE_VARIABLES = 64, 3
+_MOST_BYTES = 2**26
 _ROWS_AT_ONCE = 512  # of a surrogate
 PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
@@ -108,7 +111,13 @@ class ContractedPlate(abc.ABC):
     def is_free(self) -> bool:
         """Whether log f at a few thousand points of every dataset costs nothing, and is exact."""
         few = self.plate.size <= _FREE_DATASETS and 1 <= self.plate.signature.num_shared <= _FREE_VARIABLES
-        return few and self.method in ("direct", "analytic")
+        return few and self.takes_many and self.method in ("direct", "analytic")
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether a batch of datasets at `MANY_POINTS` each needs little memory."""
+        num_bytes = sum(array.nbytes for array in jax.tree.leaves(self.plate.arrays)) // max(self.plate.size, 1)
+        return num_bytes * LANES * MANY_POINTS <= _MOST_BYTES
 
     @abc.abstractmethod
     def explore(

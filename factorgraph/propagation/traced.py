@@ -325,12 +325,12 @@ class TracedPlate(ContractedPlate):
     def _block_factors(
         self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray, count: np.int64
     ) -> tuple[Any, Any]:
-        """`inner.log_factors` for one block, in calls of one size, so that it is compiled once, or of another where
+        """`inner.log_factors` for one block, in calls of one size, so that it is compiled once; of another where
         there are many points."""
         kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
         num = points.shape[1]
         step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
-        if num >= MANY_POINTS and not self.explored:
+        if self.is_free or num >= MANY_POINTS and self.takes_many and not self.explored:
             step = MANY_POINTS
         padded = points[:, np.minimum(np.arange(-(-num // step) * step), num - 1)]
         calls = [kernel(jax.device_put(padded[:, i : i + step]), count) for i in range(0, padded.shape[1], step)]

@@ -46,8 +46,8 @@ def half_mean(weights: Array, theta: Array) -> Array:
 
 def reliability(weights: Array) -> tuple[Array, Array]:
     """Of weights (M, n) that are normalised for each of M draws of phi: how many of the n points count, on average, and
-    the Pareto k-hat of the first draw's."""
-    log_weight = jnp.log(weights[0])
+    the Pareto k-hat of the middle one's: draws may be in order, and the first then is extreme."""
+    log_weight = jnp.log(weights[weights.shape[0] // 2])
     return jnp.mean(1.0 / jnp.maximum(jnp.sum(weights**2, axis=1), 1e-300)), pareto_k(log_weight)
 
 
