@@ -45,7 +45,9 @@ _HOMES = {
     "factorgraph.graph.samples_factor": ("SamplesFactor",),
     "factorgraph.model.array": ("Array",),
     "factorgraph.model.collection": ("Collection",),
+    "factorgraph.model.correlation": ("LKJPrior",),
     "factorgraph.model.model": ("Model",),
+    "factorgraph.model.multivariate": ("MultivariateNormalPrior",),
     "factorgraph.model.prior": (
         "BetaPrior",
         "CauchyPrior",

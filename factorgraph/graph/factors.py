@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
-from factorgraph.errors import GraphError
+from factorgraph.errors import GraphError, UnknownArgument
 from factorgraph.model.collection import Collection
+from factorgraph.model.family import Family, Gaussian
 from factorgraph.model.model import Model
+from factorgraph.model.multivariate import MultivariateNormalPrior
 from factorgraph.model.prior import Prior
 from factorgraph.model.variable import Variable
 
@@ -73,7 +77,8 @@ class HierarchicalFactor:
     Parameters
     ----------
     distribution
-        A prior class, such as `GaussianPrior`, `TruncatedGaussianPrior`, `StudentTPrior` or `GammaPrior`.
+        A prior class, such as `GaussianPrior`, `TruncatedGaussianPrior`, `StudentTPrior` or `GammaPrior`; or
+        `MultivariateNormalPrior`, from which several variables of a dataset are drawn together.
     name
         The population's name in results and pictures.
     **parameters
@@ -86,25 +91,65 @@ class HierarchicalFactor:
     >>> parent.mean, parent.sigma  # the priors, by name, to look up results
     """
 
-    def __init__(self, distribution: type[Prior], *, name: str | None = None, **parameters: Any) -> None:
-        if not (isinstance(distribution, type) and issubclass(distribution, Prior)):
+    def __init__(
+        self, distribution: type[Prior] | type[MultivariateNormalPrior], *, name: str | None = None, **parameters: Any
+    ) -> None:
+        if not (isinstance(distribution, type) and issubclass(distribution, (Prior, MultivariateNormalPrior))):
             raise GraphError(
                 f"HierarchicalFactor({distribution!r}): the first argument is a prior class such as fg.GaussianPrior, "
                 "its parameters follow as keywords."
             )
         self.distribution = distribution
-        self.family, self.parameters = distribution.family_of(**parameters)
         self.name = name
-        self.arguments = dict(parameters)
-        self._drawn: dict[Variable, None] = {}
+        self.joint: MultivariateNormalPrior | None = None
+        if issubclass(distribution, MultivariateNormalPrior):
+            self.joint = _joint_of(distribution, parameters)
+            self.family: Family = Gaussian()
+            self.parameters: tuple[Any, ...] = (self.joint.named,)
+            self.arguments = self.joint.arguments
+        else:
+            self.family, self.parameters = distribution.family_of(**parameters)
+            self.arguments = dict(parameters)
+        self._drawn: dict[Variable, tuple[Family, tuple[Any, ...]]] = {}
 
     @property
     def drawn_variables(self) -> tuple[Variable, ...]:
         """The variables drawn from this parent, in the order they were added."""
         return tuple(self._drawn)
 
-    def add_drawn_variable(self, variable: Variable) -> None:
-        """Declare that ``variable`` is drawn from this parent, which becomes its prior."""
+    @property
+    def named_parameters(self) -> dict[str, Any]:
+        """The parameters as a tree, under the names they are reported by."""
+        return dict(self.arguments) if self.joint is None else self.joint.named
+
+    @property
+    def draws(self) -> tuple[tuple[Variable, Family, tuple[Any, ...]], ...]:
+        """Each drawn variable with its family and that family's parameters."""
+        return tuple((variable, family, parameters) for variable, (family, parameters) in self._drawn.items())
+
+    def add_drawn_variable(self, variable: Variable | Sequence[Variable]) -> None:
+        """Declare that ``variable`` is drawn from this parent, which becomes its prior; of a multivariate parent, that
+        a sequence of variables of one dataset is."""
+        if self.joint is None:
+            self._check_drawable(variable)
+            self._drawn[variable] = (self.family, self.parameters)  # type: ignore[index]
+            return
+        if isinstance(variable, Variable) or not isinstance(variable, Sequence):
+            raise GraphError(
+                f"add_drawn_variable({variable!r}): {self.joint.dimension} variables are drawn together from this "
+                "parent; pass them as a tuple, such as (model.slope, model.intercept)."
+            )
+        if len(variable) != self.joint.dimension or len(set(map(id, variable))) < len(variable):
+            raise GraphError(
+                f"add_drawn_variable: got {len(variable)} variables, {len(set(map(id, variable)))} of them different; "
+                f"this parent has {self.joint.dimension} means and scales, so {self.joint.dimension} different "
+                "variables are drawn together."
+            )
+        for each in variable:
+            self._check_drawable(each)
+        self._drawn.update(zip(variable, self.joint.conditionals(variable), strict=True))
+
+    def _check_drawable(self, variable: Any) -> None:
         if not isinstance(variable, Variable):
             raise GraphError(
                 f"add_drawn_variable({variable!r}): a variable of a model is needed, such as model.centre; "
@@ -112,7 +157,6 @@ class HierarchicalFactor:
             )
         if variable in self._drawn:
             raise GraphError(f"add_drawn_variable({variable!r}): it has been drawn from this parent already.")
-        self._drawn[variable] = None
 
     def __getattr__(self, name: str) -> Any:
         arguments = self.__dict__.get("arguments", {})
@@ -124,3 +168,14 @@ class HierarchicalFactor:
 
     def __repr__(self) -> str:
         return f"HierarchicalFactor({self.name or self.distribution.__name__}, drawn={len(self._drawn)})"
+
+
+def _joint_of(distribution: type[MultivariateNormalPrior], parameters: dict[str, Any]) -> MultivariateNormalPrior:
+    try:
+        inspect.signature(distribution).bind(**parameters)
+    except TypeError as error:
+        raise UnknownArgument(
+            f"HierarchicalFactor({distribution.__name__}, ...): {error}. "
+            f"Signature: {distribution.__name__}{inspect.signature(distribution)}"
+        ) from None
+    return distribution(**parameters)

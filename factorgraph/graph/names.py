@@ -29,7 +29,7 @@ def names_of(
     names: dict[Variable, str] = {}
     for number, parent in enumerate(parents):
         title = parent.name or ("parent" if len(parents) == 1 else f"parent_{number}")
-        for variable, path in paths_of({name: getattr(parent, name) for name in parent.arguments}).items():
+        for variable, path in paths_of(parent.named_parameters).items():
             names.setdefault(variable, _own_name(variable) or f"{title}.{'.'.join(path)}")
     for factor in factors:
         for variable, path in paths_of(factor.prior_model).items():

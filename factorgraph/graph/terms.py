@@ -93,13 +93,13 @@ def _draws_of(parents: Iterable[HierarchicalFactor]) -> dict[Variable, Draw]:
             raise GraphError(
                 f"{parent!r} draws nothing: call add_drawn_variable(...) for each variable of its population."
             )
-        for variable in parent.drawn_variables:
+        for variable, family, parameters in parent.draws:
             if variable in draws:
                 raise GraphError(
                     f"{_label(variable)} is drawn from two parents ({draws[variable].parent!r} and {parent!r}); "
                     "it can have one."
                 )
-            draws[variable] = Draw(variable, parent.family, parent.parameters, parent)
+            draws[variable] = Draw(variable, family, parameters, parent)
         _warn_of_lost_limits(parent)
     return draws
 

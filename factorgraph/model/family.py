@@ -4,7 +4,7 @@ from factorgraph.model.families.bounded import Flat, LogUniform, Uniform
 from factorgraph.model.families.contract import Family
 from factorgraph.model.families.gaussian import Gaussian, HalfNormal, LogGaussian, TruncatedGaussian
 from factorgraph.model.families.heavy_tailed import Cauchy, HalfCauchy
-from factorgraph.model.families.shaped import Beta, Exponential, Gamma, InverseGamma, StudentT
+from factorgraph.model.families.shaped import Beta, Exponential, Gamma, InverseGamma, StudentT, SymmetricBeta
 
 __all__ = [
     "Beta",
@@ -20,6 +20,7 @@ __all__ = [
     "LogGaussian",
     "LogUniform",
     "StudentT",
+    "SymmetricBeta",
     "TruncatedGaussian",
     "Uniform",
 ]

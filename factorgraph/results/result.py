@@ -16,6 +16,7 @@ from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
+from factorgraph.results.correlation import CorrelationPosterior, correlation_of
 from factorgraph.results.dataset_result import DatasetResult
 from factorgraph.results.datatree import dataset_of, datatree_of, write_netcdf
 from factorgraph.results.diagnostics import diagnostics_of
@@ -130,6 +131,16 @@ class Result:
         total = len(self.draws)
         rows = np.random.default_rng(seed).choice(total, size=num, replace=num > total)
         return {self.names[variable]: self.draws[rows, column] for column, variable in enumerate(self.variables)}
+
+    def correlation(self, parent: Any) -> CorrelationPosterior:
+        """Mean, standard deviation and draws of the correlation matrix of a parent with `fg.MultivariateNormalPrior`.
+
+        Raises
+        ------
+        UnknownKey
+            The parent has no correlation, or it is known.
+        """
+        return correlation_of(self.mean_field, parent)
 
     # --- can it be relied on? ---
 

@@ -30,6 +30,8 @@ from messages.array_namespace import Array, betaln, expit, gammaln, namespace, n
 _MAX_STEPS = 100  # of the search for a quantile; Newton needs about six
 _TOLERANCE = 1e-14
 
+LOG_2 = math.log(2.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Exponential(Family):
@@ -157,6 +159,31 @@ class Beta(Family):
 
     def to_normal(self, value: Array, *parameters: Array) -> Array:
         return _beta_score(value, *parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class SymmetricBeta(Family):
+    """Density proportional to (1 - value^2)^(concentration - 1) on (-1, 1)."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("concentration",)
+    positive_parameters: ClassVar[tuple[str, ...]] = ("concentration",)
+    is_whitened: ClassVar[bool] = False
+
+    @property
+    def support_kind(self) -> SupportKind:
+        return "interval"
+
+    def support(self, *parameters: Array) -> tuple[Array, Array]:
+        return -1.0, 1.0
+
+    def log_density(self, value: Array, *parameters: Array) -> Array:
+        return Beta().log_density(0.5 * (value + 1.0), parameters[0], parameters[0]) - LOG_2
+
+    def from_normal(self, x: Array, *parameters: Array) -> Array:
+        return 2.0 * Beta().from_normal(x, parameters[0], parameters[0]) - 1.0
+
+    def to_normal(self, value: Array, *parameters: Array) -> Array:
+        return Beta().to_normal(0.5 * (value + 1.0), parameters[0], parameters[0])
 
 
 @dataclass(frozen=True, slots=True)
