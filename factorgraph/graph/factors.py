@@ -10,6 +10,7 @@ from typing import Any
 from factorgraph.errors import GraphError, UnknownArgument
 from factorgraph.model.collection import Collection
 from factorgraph.model.family import Family, Gaussian
+from factorgraph.model.mixture import DirichletPrior
 from factorgraph.model.model import Model
 from factorgraph.model.multivariate import MultivariateNormalPrior
 from factorgraph.model.prior import Prior
@@ -120,7 +121,9 @@ class HierarchicalFactor:
     @property
     def named_parameters(self) -> dict[str, Any]:
         """The parameters as a tree, under the names they are reported by."""
-        return dict(self.arguments) if self.joint is None else self.joint.named
+        if self.joint is not None:
+            return self.joint.named
+        return {name: _named(value) for name, value in self.arguments.items()}
 
     @property
     def draws(self) -> tuple[tuple[Variable, Family, tuple[Any, ...]], ...]:
@@ -168,6 +171,13 @@ class HierarchicalFactor:
 
     def __repr__(self) -> str:
         return f"HierarchicalFactor({self.name or self.distribution.__name__}, drawn={len(self._drawn)})"
+
+
+def _named(argument: Any) -> Any:
+    """The unknowns of a parameter as a tree: of weights that sum to one, the fractions that they are made of."""
+    if isinstance(argument, DirichletPrior):
+        return argument.fractions[0] if len(argument) == 2 else {"fraction": argument.fractions}
+    return argument
 
 
 def _joint_of(distribution: type[MultivariateNormalPrior], parameters: dict[str, Any]) -> MultivariateNormalPrior:

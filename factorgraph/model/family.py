@@ -4,6 +4,7 @@ from factorgraph.model.families.bounded import Flat, LogUniform, Uniform
 from factorgraph.model.families.contract import Family
 from factorgraph.model.families.gaussian import Gaussian, HalfNormal, LogGaussian, TruncatedGaussian
 from factorgraph.model.families.heavy_tailed import Cauchy, HalfCauchy
+from factorgraph.model.families.mixture import GaussianMixture
 from factorgraph.model.families.shaped import Beta, Exponential, Gamma, InverseGamma, StudentT, SymmetricBeta
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Flat",
     "Gamma",
     "Gaussian",
+    "GaussianMixture",
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",

@@ -32,7 +32,9 @@ _FEW_DATASETS = 200
 _FREE_DATASETS, _FREE_VARIABLES = 64, 3
 _MOST_BYTES = 2**26
 _ROWS_AT_ONCE = 512  # of a surrogate
-PROPER_SCALES = np.array([1.0, 2.0, 4.0])  # of the reference, in units of the predictive density
+_WIDEST = 4.0  # scale of the reference, in units of the predictive density; more where that has tails
+_TAIL, _NORMAL_TAIL = 0.98, 2.33  # a quantile of distances from the median, and that of a normal distribution
+_TOLERATED_TAIL = 2.0  # how much farther a predictive density may reach before the reference is wider
 MAX_STAGES = 48  # of exploring a dataset; each may narrow the points by half, most datasets need four
 _FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 _LARGEST_LOSS = 1.0  # nats
@@ -90,7 +92,12 @@ class ContractedPlate(abc.ABC):
         self.surrogate: Surrogate | None = None
         self.local_parameters = plate.arrays.local.copy()
         self._referenced = False
+        self._widest = _WIDEST
         self.shift = _shifts(plate.fingerprints(), seed, 1 + plate.signature.num_shared + plate.signature.num_local)
+
+    def reference_scales(self, proper: bool) -> np.ndarray:
+        """(K,) of the reference of what is drawn from a parent; see `reference.reference_of`."""
+        return self._widest ** np.array([0.0, 0.5, 1.0]) if proper else UNKNOWN_SCALES
 
     @property
     def explored(self) -> bool:
@@ -230,7 +237,7 @@ class ContractedPlate(abc.ABC):
             slot for slot, family in signature.draws if not signature.roles[slot].shared and not _is_improper(family)
         ]
         values = self._predictive(phi) if drawn else {}
-        parameters = self.local_parameters.copy()
+        parameters, tails = self.local_parameters.copy(), 1.0
         for slot in drawn:
             role = signature.roles[slot]
             unit = parameters[:, None, role.position].copy()
@@ -238,12 +245,14 @@ class ContractedPlate(abc.ABC):
             with np.errstate(all="ignore"):
                 t = coordinate_from_value(role.kind or "real", values[slot], unit)
             low, middle, high = _quantiles(t)
+            tails = max(tails, _tail_of(t, middle, 0.5 * (high - low)))
             parameters[:, role.position, 2] = middle
             parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12 * np.abs(middle) + _TINY)
         positions = [signature.roles[slot].position for slot in drawn]
         if self._referenced and _adequate(self.local_parameters[:, positions], parameters[:, positions]):
             return False
         self.local_parameters, self._referenced = parameters, True
+        self._widest = _WIDEST * max(1.0, tails / _TOLERATED_TAIL)
         return True
 
     def _predictive(self, phi: np.ndarray) -> dict[int, np.ndarray]:
@@ -291,6 +300,14 @@ def _quantiles(t: np.ndarray) -> np.ndarray:
     if np.all(finite):  # a hundred times faster
         return np.quantile(t, [0.16, 0.5, 0.84], axis=1)
     return np.nanquantile(np.where(finite, t, np.nan), [0.16, 0.5, 0.84], axis=1)
+
+
+def _tail_of(t: np.ndarray, middle: np.ndarray, unit: np.ndarray) -> float:
+    """How much farther the rows of ``t`` (N, n) reach than normal distributions of the same middle part; at least 1."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reach = np.quantile(np.abs(t - middle[:, None]), _TAIL, axis=1) / (_NORMAL_TAIL * unit)
+    reach = reach[np.isfinite(reach)]
+    return float(max(1.0, np.max(reach, initial=1.0)))
 
 
 def _adequate(old: np.ndarray, new: np.ndarray) -> bool:

@@ -22,8 +22,6 @@ from factorgraph.propagation import inner, population
 from factorgraph.propagation.blocks import block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
     MAX_STAGES,
-    PROPER_SCALES,
-    UNKNOWN_SCALES,
     ContractedPlate,
     Frozen,
     Points,
@@ -136,7 +134,7 @@ class HostPlate(ContractedPlate):
         if not self.explored:
             return
         self.surrogate, self._num_points = None, _NUM_POINTS
-        scales = PROPER_SCALES if proper else UNKNOWN_SCALES
+        scales = self.reference_scales(proper)
         for row in range(self.plate.size) if chosen is None else chosen:
             if self.method == "population":
                 self._rules[row] = self._explore_population(int(row), scales, rounds)

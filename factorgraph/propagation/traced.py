@@ -18,8 +18,6 @@ from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathere
 from factorgraph.propagation.contracted import (
     MANY_POINTS,
     MAX_STAGES,
-    PROPER_SCALES,
-    UNKNOWN_SCALES,
     ContractedPlate,
     Frozen,
     Points,
@@ -143,7 +141,7 @@ class TracedPlate(ContractedPlate):
         self.surrogate, self._num_points = None, _CONDITIONAL_POINTS
         if chosen is None:
             self._rules = [None] * len(self._blocks)  # two sets of nodes would double the memory of a large plate
-        scales = self._scales = jax.device_put(PROPER_SCALES if proper else UNKNOWN_SCALES)
+        scales = self._scales = jax.device_put(self.reference_scales(proper))
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
         rounds *= next((more for most, more in _ROUNDS if self.plate.size <= most), 1)
