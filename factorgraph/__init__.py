@@ -46,6 +46,7 @@ _HOMES = {
     "factorgraph.model.array": ("Array",),
     "factorgraph.model.collection": ("Collection",),
     "factorgraph.model.correlation": ("LKJPrior",),
+    "factorgraph.model.discrete": ("BernoulliPrior", "CategoricalPrior"),
     "factorgraph.model.mixture": ("DirichletPrior", "GaussianMixturePrior"),
     "factorgraph.model.model": ("Model",),
     "factorgraph.model.multivariate": ("MultivariateNormalPrior",),

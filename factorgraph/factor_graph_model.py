@@ -11,6 +11,7 @@ from factorgraph import drawing
 from factorgraph.analysis import Analysis
 from factorgraph.contracted import Contracted
 from factorgraph.errors import DatasetsLeftOut, GraphError, UnknownArgument, name_hint
+from factorgraph.graph.enumeration import enumerated
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.graph.names import dataset_names_of, names_of
 from factorgraph.graph.network import network_of
@@ -68,8 +69,9 @@ class FactorGraphModel(Analysis):
                     f"allowed.{hint}"
                 )
         self.name = name
-        self.factors = tuple(f for f in factors if isinstance(f, AnalysisFactor))
         self.hierarchical_factors = tuple(f for f in factors if isinstance(f, HierarchicalFactor))
+        datasets = tuple(f for f in factors if isinstance(f, AnalysisFactor))
+        self.factors = enumerated(datasets, dataset_names_of(datasets), self.hierarchical_factors)
         if not self.factors:
             raise GraphError("FactorGraphModel: there is no dataset; pass at least one AnalysisFactor.")
         self.terms: Terms = terms_of(self.factors, self.hierarchical_factors)
@@ -106,7 +108,7 @@ class FactorGraphModel(Analysis):
         """All unknowns of the graph as one model, for a search over the summed log likelihood."""
         models = [factor.prior_model for factor in self.factors]
         parameters = [
-            {name: getattr(parent, name) for name in parent.arguments if not is_number(getattr(parent, name))}
+            {name: value for name, value in parent.named_parameters.items() if not is_number(value)}
             for parent in self.hierarchical_factors
         ]
         return GlobalPriorModel(models + [Collection(p) for p in parameters if p])

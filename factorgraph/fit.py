@@ -94,6 +94,8 @@ class GlobalSearch:
             seed=seed,
             user_info=info,
             datasets=[(factor.prior_model, name) for factor, name in factors],
+            factors=graph.factors,
+            is_jax=target.is_jax,
         )
         if result.status != Status.ok:
             warnings.warn(f"{result.name}: {result.status.message}. See result.info.", stacklevel=2)

@@ -9,6 +9,7 @@ import numpy as np
 
 from factorgraph.errors import GraphError
 from factorgraph.factor_graph_model import FactorGraphModel
+from factorgraph.graph.enumeration import EnumeratedFactor
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.graph.samples_factor import SamplesFactor
 from factorgraph.model.structure import structure_of
@@ -36,6 +37,12 @@ class Surveys:
             raise GraphError(
                 f"{caller}: {drawn[0]!r} is made of posterior draws and has no data that could be simulated. Use an "
                 "AnalysisFactor with the likelihood that the draws were made with."
+            )
+        summed = [f for f in graph.factors if isinstance(f, EnumeratedFactor)]
+        if summed:
+            raise GraphError(
+                f"{caller}: {summed[0]!r} reads discrete variables, whose states are not simulated yet. Write the sum "
+                "over them into the likelihood, and the choice of a state into your simulate function."
             )
         self.graph = graph
         self.simulate = simulate

@@ -9,6 +9,7 @@ from typing import Any
 
 from factorgraph.errors import GraphError, UnknownArgument
 from factorgraph.model.collection import Collection
+from factorgraph.model.discrete import DiscretePrior
 from factorgraph.model.family import Family, Gaussian
 from factorgraph.model.mixture import DirichletPrior
 from factorgraph.model.model import Model
@@ -79,7 +80,8 @@ class HierarchicalFactor:
     ----------
     distribution
         A prior class, such as `GaussianPrior`, `TruncatedGaussianPrior`, `StudentTPrior` or `GammaPrior`; or
-        `MultivariateNormalPrior`, from which several variables of a dataset are drawn together.
+        `MultivariateNormalPrior`, from which several variables of a dataset are drawn together; or `BernoulliPrior`
+        or `CategoricalPrior`, from which discrete variables are.
     name
         The population's name in results and pictures.
     **parameters
@@ -93,9 +95,14 @@ class HierarchicalFactor:
     """
 
     def __init__(
-        self, distribution: type[Prior] | type[MultivariateNormalPrior], *, name: str | None = None, **parameters: Any
+        self,
+        distribution: type[Prior] | type[MultivariateNormalPrior] | type[DiscretePrior],
+        *,
+        name: str | None = None,
+        **parameters: Any,
     ) -> None:
-        if not (isinstance(distribution, type) and issubclass(distribution, (Prior, MultivariateNormalPrior))):
+        allowed = (Prior, MultivariateNormalPrior, DiscretePrior)
+        if not (isinstance(distribution, type) and issubclass(distribution, allowed)):
             raise GraphError(
                 f"HierarchicalFactor({distribution!r}): the first argument is a prior class such as fg.GaussianPrior, "
                 "its parameters follow as keywords."
@@ -103,10 +110,18 @@ class HierarchicalFactor:
         self.distribution = distribution
         self.name = name
         self.joint: MultivariateNormalPrior | None = None
-        if issubclass(distribution, MultivariateNormalPrior):
-            self.joint = _joint_of(distribution, parameters)
-            self.family: Family = Gaussian()
-            self.parameters: tuple[Any, ...] = (self.joint.named,)
+        self.discrete: DiscretePrior | None = None
+        self.family: Family
+        self.parameters: tuple[Any, ...]
+        if issubclass(distribution, DiscretePrior):
+            self.discrete = _made(distribution, parameters)
+            self.family = Gaussian()
+            self.arguments = dict(parameters)
+            self.parameters = tuple(self.named_parameters.values())
+        elif issubclass(distribution, MultivariateNormalPrior):
+            self.joint = _made(distribution, parameters)
+            self.family = Gaussian()
+            self.parameters = (self.joint.named,)
             self.arguments = self.joint.arguments
         else:
             self.family, self.parameters = distribution.family_of(**parameters)
@@ -127,7 +142,9 @@ class HierarchicalFactor:
 
     @property
     def draws(self) -> tuple[tuple[Variable, Family, tuple[Any, ...]], ...]:
-        """Each drawn variable with its family and that family's parameters."""
+        """Each drawn variable with its family and that family's parameters; none where they are discrete."""
+        if self.discrete is not None:
+            return ()
         return tuple((variable, family, parameters) for variable, (family, parameters) in self._drawn.items())
 
     def add_drawn_variable(self, variable: Variable | Sequence[Variable]) -> None:
@@ -180,7 +197,14 @@ def _named(argument: Any) -> Any:
     return argument
 
 
-def _joint_of(distribution: type[MultivariateNormalPrior], parameters: dict[str, Any]) -> MultivariateNormalPrior:
+def _made(distribution: type[Any], parameters: dict[str, Any]) -> Any:
+    """``distribution(**parameters)``.
+
+    Raises
+    ------
+    UnknownArgument
+        A name that it does not have, or one that is missing.
+    """
     try:
         inspect.signature(distribution).bind(**parameters)
     except TypeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from factorgraph.graph.enumeration import EnumeratedFactor
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.graph.terms import Terms
 from factorgraph.model.tree import paths_of
@@ -31,7 +32,7 @@ def names_of(
         title = parent.name or ("parent" if len(parents) == 1 else f"parent_{number}")
         for variable, path in paths_of(parent.named_parameters).items():
             names.setdefault(variable, _own_name(variable) or f"{title}.{'.'.join(path)}")
-    for factor in factors:
+    for factor in (part for factor in factors for part in _as_written(factor)):
         for variable, path in paths_of(factor.prior_model).items():
             own = _own_name(variable) if variable in shared else None
             names.setdefault(variable, own or ".".join(path))
@@ -39,6 +40,11 @@ def names_of(
         names.setdefault(variable, _own_name(variable) or "variable")
     _number_duplicates(names, terms.shared)
     return names
+
+
+def _as_written(factor: AnalysisFactor) -> tuple[AnalysisFactor, ...]:
+    """The factors of the user that a factor stands for."""
+    return factor.originals if isinstance(factor, EnumeratedFactor) else (factor,)
 
 
 def _own_name(variable: Any) -> str | None:

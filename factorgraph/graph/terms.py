@@ -100,7 +100,8 @@ def _draws_of(parents: Iterable[HierarchicalFactor]) -> dict[Variable, Draw]:
                     "it can have one."
                 )
             draws[variable] = Draw(variable, family, parameters, parent)
-        _warn_of_lost_limits(parent)
+        if parent.discrete is None:
+            _warn_of_lost_limits(parent)
     return draws
 
 

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from factorgraph.errors import name_hint
+from factorgraph.graph.enumeration import EnumeratedFactor
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
+from factorgraph.propagation.lanes import Lane
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.correlation import CorrelationPosterior, correlation_of
@@ -24,6 +26,7 @@ from factorgraph.results.ep_result import EPResult
 from factorgraph.results.local_draws import are_joint, local_draws
 from factorgraph.results.mean_field import LocalMoments, MeanField, UnknownKey
 from factorgraph.results.plate_axis import PlateAxis, plate_axes
+from factorgraph.results.states import StateProbabilities
 from factorgraph.results.summary import summary_of
 from searches.status import Status
 
@@ -38,6 +41,8 @@ class Graph(Protocol):
     def factors(self) -> tuple[AnalysisFactor, ...]: ...
     @property
     def names(self) -> dict[Variable, str]: ...
+    @property
+    def lanes(self) -> tuple[Lane, ...]: ...
     @property
     def dataset_names(self) -> tuple[str, ...]: ...
 
@@ -131,6 +136,13 @@ class Result:
         total = len(self.draws)
         rows = np.random.default_rng(seed).choice(total, size=num, replace=num > total)
         return {self.names[variable]: self.draws[rows, column] for column, variable in enumerate(self.variables)}
+
+    @cached_property
+    def probabilities(self) -> StateProbabilities:
+        """Discrete variable -> probabilities (K,) of its states given all data."""
+        lanes = zip(self._solution.plates, self._graph.lanes, strict=True)
+        is_jax = {id(f): lane.name == "jax" for p, lane in lanes for term in p.plate.terms for f in term.factors}
+        return StateProbabilities(self._graph.factors, self.mean_field.draws, lambda factor: is_jax[id(factor)])
 
     def correlation(self, parent: Any) -> CorrelationPosterior:
         """Mean, standard deviation and draws of the correlation matrix of a parent with `fg.MultivariateNormalPrior`.
@@ -241,6 +253,8 @@ class Result:
         factor = self._graph.factors[index]
         term = self._term_of[id(factor)]
         name = self._dataset_names[index]
+        if isinstance(factor, EnumeratedFactor):
+            factor = factor.at(factor.states[np.argmax(self.probabilities.joint(factor))])
         return DatasetResult(factor, name, self._status_of(term), frozenset(term.local), self.mean_field)
 
     def __iter__(self) -> Iterator[DatasetResult]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
 from factorgraph.results.mean_field import MeanField
+from factorgraph.results.states import StateProbabilities
 from factorgraph.results.summary import significant
 from searches.samples import Samples
 from searches.status import Status
@@ -37,6 +39,8 @@ class SearchResult:
         The P unknowns, in the order of the samples' parameters.
     datasets
         Model and name of each dataset.
+    factors, is_jax
+        The graph's factors, and whether JAX can trace all their likelihoods.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class SearchResult:
         seconds: float = float("nan"),
         seed: int = 0,
         user_info: Mapping[str, Any] | None = None,
+        factors: Sequence[AnalysisFactor] = (),
+        is_jax: bool = True,
     ) -> None:
         self.model = model
         self.samples = samples
@@ -61,6 +67,7 @@ class SearchResult:
         self.seconds = seconds
         self.seed = seed
         self.user_info = dict(user_info or {})
+        self._factors, self._is_jax = tuple(factors), is_jax
 
     def restricted_to(self, model: Any, name: str) -> SearchResult:
         """The same samples over the variables of ``model``, named by their paths in it."""
@@ -111,6 +118,11 @@ class SearchResult:
         names = dict(zip(self.variables, self.samples.names, strict=True))
         draws = self.samples.resample(self.seed).parameters
         return MeanField(names, self.variables, self.samples.mean, self.samples.covariance, draws)
+
+    @cached_property
+    def probabilities(self) -> StateProbabilities:
+        """Discrete variable -> probabilities (K,) of its states given all data."""
+        return StateProbabilities(self._factors, self.mean_field.draws, lambda _: self._is_jax)
 
     @property
     def log_evidence(self) -> float:
