@@ -32,7 +32,7 @@ def names_of(
         title = parent.name or ("parent" if len(parents) == 1 else f"parent_{number}")
         for variable, path in paths_of(parent.named_parameters).items():
             names.setdefault(variable, _own_name(variable) or f"{title}.{'.'.join(path)}")
-    for factor in (part for factor in factors for part in _as_written(factor)):
+    for factor in (part for given in factors for part in _as_written(given)):
         for variable, path in paths_of(factor.prior_model).items():
             own = _own_name(variable) if variable in shared else None
             names.setdefault(variable, own or ".".join(path))
