@@ -165,7 +165,7 @@ class FactorGraphModel(Analysis):
             Raise where a dataset has to be left out; by default it is named in ``result.quarantined``, with a warning.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
-            ``damping``, ``correct``.
+            ``damping``, ``power``, ``correct``.
 
         Returns
         -------

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from factorgraph.errors import GraphError
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
@@ -56,6 +57,10 @@ class Settings:
         A run has settled when no mean moves by this many standard deviations, and no log standard deviation by as much.
     damping
         Fraction of a step to take, in (0, 1]; lowered by itself where the sweeps do not settle.
+    power
+        Fraction of a factor that a site exchanges, in (0, 1]: one is expectation propagation; with less (power EP,
+        Minka 2004) sites of negative precision are rarer and the answer leans towards the variational one. What is
+        corrected does not depend on it.
     correct
         Whether to check and correct the posterior by importance sampling.
     """
@@ -65,7 +70,14 @@ class Settings:
     min_steps: int = 0
     tolerance: float = 1e-8
     damping: float = 1.0
+    power: float = 1.0
     correct: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("damping", "power"):
+            value = getattr(self, name)
+            if not 0.0 < value <= 1.0:
+                raise GraphError(f"optimise: {name} = {value!r}; it must be in (0, 1].")
 
 
 def solve(
@@ -199,6 +211,7 @@ def _run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EP
         min_steps=settings.min_steps,
         tolerance=settings.tolerance,
         damping=settings.damping,
+        power=settings.power,
     )
 
 

@@ -30,7 +30,14 @@ _NOISE = 0.02  # residual of a matched site that its points leave, in posterior 
 
 
 def run(
-    graph: ContractedGraph, state: EPState, *, max_steps: int, min_steps: int, tolerance: float, damping: float
+    graph: ContractedGraph,
+    state: EPState,
+    *,
+    max_steps: int,
+    min_steps: int,
+    tolerance: float,
+    damping: float,
+    power: float = 1.0,
 ) -> tuple[EPState, list[SweepInfo], bool]:
     """Sweep until no mean moves by ``tolerance`` standard deviations and no log standard deviation by as much.
 
@@ -40,7 +47,7 @@ def run(
     """
     history: list[SweepInfo] = []
     step, converged, stalled = damping, False, 0
-    proposals = propose(graph, state)
+    proposals = propose(graph, state, power)
     best, smallest = state, float(np.linalg.norm(residual_of(proposals)))
     memory: list[tuple[np.ndarray, np.ndarray]] = []  # sites and the changes proposed there
     while len(history) < max(max_steps, min_steps):
@@ -55,7 +62,7 @@ def run(
         converged = info.change < tolerance * info.damping
         if converged and len(history) + 1 >= min_steps:
             return candidate, [*history, info], True
-        further = propose(graph, candidate)
+        further = propose(graph, candidate, power)
         new = residual_of(further)
         grown = float(np.linalg.norm(new)) > _TOLERATED_GROWTH * max(float(np.linalg.norm(residual)), tolerance)
         if grown and info.damping > _SHORTEST:

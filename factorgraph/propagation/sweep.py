@@ -103,9 +103,9 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
     return state  # no sites yet: the posterior is the start's own Gaussian
 
 
-def propose(graph: ContractedGraph, state: EPState) -> tuple[Proposal, ...]:
-    """Per plate, the sites that would match the tilted moments at ``state``."""
-    return tuple(_propose(plate, state, i) for i, plate in enumerate(graph.plates))
+def propose(graph: ContractedGraph, state: EPState, power: float = 1.0) -> tuple[Proposal, ...]:
+    """Per plate, the sites that would match the tilted moments at ``state``; of the ``power`` of factors and sites."""
+    return tuple(_propose(plate, state, i, power) for i, plate in enumerate(graph.plates))
 
 
 def residual_of(proposals: tuple[Proposal, ...]) -> np.ndarray:
@@ -241,7 +241,7 @@ def _started(plate: ContractedPlate, state: EPState) -> tuple[np.ndarray, np.nda
     return np.where((lost | matched & (effective < _GAUSSIAN))[:, None], 0.0, site), matched
 
 
-def _propose(plate: ContractedPlate, state: EPState, index: int) -> Proposal:
+def _propose(plate: ContractedPlate, state: EPState, index: int, power: float) -> Proposal:
     """The sites of one plate that would match the tilted moments; by least squares where exact."""
     old = state.sites[index]
     mean, factor = marginals(state.mean, state.covariance, plate.plate.shared_index)
@@ -250,10 +250,11 @@ def _propose(plate: ContractedPlate, state: EPState, index: int) -> Proposal:
     lost = quarantined(values, plate)
     values = np.where(lost[:, None], 0.0, values)
     relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
-    weights, log_normalizers = _weights(relative)
+    weights, log_normalizers = _weights(power * relative)
+    log_normalizers = log_normalizers / power
     coefficients, exact = least_squares(relative, values, points)
     exact &= ~state.matched[index]  # beyond an edge everything is flat
-    tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram
+    tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram / power
     effective = _effective(weights)
     poor = (effective < _FEWEST_EFFECTIVE) & ~exact & ~lost
     # far from its site, a Newton step brings it near, where the moments can be matched
@@ -263,7 +264,7 @@ def _propose(plate: ContractedPlate, state: EPState, index: int) -> Proposal:
     status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
     matched = (state.matched[index] | ~exact) & ~lost & plate.is_free
     if np.any(matched):
-        tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor)
+        tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor, power)
         found = matched & tilted_sites.found
         site = np.where(found[:, None], tilted_sites.site, site)
         log_normalizers = np.where(found, tilted_sites.log_normalizers, log_normalizers)

@@ -42,6 +42,7 @@ def matched_sites(
     site: np.ndarray,
     mean: np.ndarray,
     factor: np.ndarray,
+    power: float = 1.0,
 ) -> Matched:
     """Match the moments of every tilted distribution of a plate.
 
@@ -54,10 +55,12 @@ def matched_sites(
         (N, p) now, by which the cavities are what they are.
     mean, factor
         (N, d), (N, d, d) of the posterior over the variables that each term touches.
+    power
+        Of factor and site: the fraction of a term that its tilted distribution exchanges.
     """
     dimension = mean.shape[1]
     constant, in_z = site_in_z(site, mean, factor)  # from here on the posterior is N(0, I)
-    centre, spread = _cavity(in_z, dimension)
+    centre, spread = _cavity(power * in_z, dimension)
     first, second = _standard_points(dimension)
     near = np.broadcast_to(_WIDER * first, (len(site), *first.shape))
     z = np.concatenate([near, centre[:, None] + np.einsum("nij,kj->nki", spread, second)], axis=1)
@@ -74,7 +77,7 @@ def matched_sites(
     values = np.where(np.isfinite(values), values, -np.inf)
     linear, quadratic = unpack(in_z, dimension)
     log_site = np.einsum("nki,ni->nk", z, linear) - 0.5 * np.einsum("nki,nij,nkj->nk", z, quadratic, z)
-    log_tilted = values - log_site + log_posterior
+    log_tilted = power * (values - log_site) + log_posterior
     total, total_posterior = logsumexp(log_tilted, axis=1), logsumexp(log_posterior, axis=1)
     found = np.isfinite(total)
     total = np.where(found, total, 0.0)
@@ -86,9 +89,11 @@ def matched_sites(
     tilted = natural_from_moments(
         np.where(found[:, None], shift, 0.0), np.where(found[:, None, None], covariance, unit)
     )
-    new = in_z + tilted - natural_from_moments(np.zeros_like(centre), unit)
+    new = in_z + (tilted - natural_from_moments(np.zeros_like(centre), unit)) / power
     new = np.where(found[:, None], new, in_z)
-    return Matched(site_from_z(new, mean, factor), np.where(found, total - total_posterior - constant, 0.0), found)
+    return Matched(
+        site_from_z(new, mean, factor), np.where(found, (total - total_posterior) / power - constant, 0.0), found
+    )
 
 
 @lru_cache(maxsize=8)
