@@ -15,7 +15,7 @@ class Line:
     def __init__(self, rates):
         self.rates = np.array(rates)
 
-    def propose(self, graph, x):
+    def propose(self, graph, x, power):
         return -self.rates * x
 
     def take_step(self, graph, x, change, damping):
