@@ -112,9 +112,18 @@ def enumerated(
     Raises
     ------
     GraphError
-        More than 8 datasets hang together by discrete variables, or they have more than 64 joint states.
+        More than 8 datasets hang together by discrete variables, or they have more than 64 joint states; or a parent's
+        parameter depends on a discrete variable.
     """
     drawn = {v: parent.discrete for parent in parents if parent.discrete is not None for v in parent.drawn_variables}
+    for parent in parents:
+        for variable in structure_of(parent.named_parameters)[1]:
+            if variable in drawn or isinstance(variable, DiscretePrior):
+                raise GraphError(
+                    f"{parent!r}: its parameters depend on the discrete variable {variable!r}, and only what a "
+                    "likelihood reads can be summed over. A population of several kinds is fg.GaussianMixturePrior; "
+                    "a choice between two values can be made in the likelihood."
+                )
     read = [_discrete_in(factor, drawn) for factor in factors]
     found: list[AnalysisFactor] = []
     for rows in _connected(read):

@@ -249,6 +249,11 @@ def test_misuse_is_told():
     many = [fg.AnalysisFactor(fg.Model(Reading, x=x, is_outlier=gate), Robust(y, 1.0)) for y in range(9)]
     with pytest.raises(GraphError, match="at most 8"):
         fg.FactorGraphModel(*many)
+    parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=2.0 * gate, sigma=1.0)
+    model = fg.Model(Reading, is_outlier=0)
+    parent.add_drawn_variable(model.x)
+    with pytest.raises(GraphError, match="depend on the discrete variable"):
+        fg.FactorGraphModel(fg.AnalysisFactor(model, Robust(0.0, 1.0)), parent)
     with pytest.raises(GraphError, match="joint states"):
         fg.FactorGraphModel(
             fg.AnalysisFactor(fg.Collection(*[fg.CategoricalPrior([0.2] * 5) for _ in range(3)]), Robust(0.0, 1.0))
