@@ -126,6 +126,14 @@ class HostPlate(ContractedPlate):
         columns = [np.broadcast_to(value, len(z)).tolist() for value in values]
         return self.log_likelihoods(row, list(zip(*columns, strict=True)) if columns else [()] * len(z))
 
+    @property
+    def is_free(self) -> bool:
+        return False
+
+    @property
+    def is_exact_everywhere(self) -> bool:
+        return False
+
     # --- exploration ---
 
     def explore(

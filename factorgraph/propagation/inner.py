@@ -114,10 +114,12 @@ def local_posteriors(
     ]
     draws, means, variances, differences, num_effective, k_hat = (np.stack(one) for one in zip(*parts, strict=True))
     mean = means.mean(axis=0)
+    with np.errstate(invalid="ignore"):  # of a dataset that is left out
+        variance = variances.mean(axis=0) + ((means - mean) ** 2).mean(axis=0)
     return LocalPosterior(
         np.concatenate(list(draws), axis=1),
         mean,
-        np.sqrt(variances.mean(axis=0) + ((means - mean) ** 2).mean(axis=0)),
+        np.sqrt(variance),
         np.abs(differences.mean(axis=0)),
         num_effective.mean(axis=0),
         k_hat.max(axis=0),

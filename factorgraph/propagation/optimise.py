@@ -327,8 +327,7 @@ def _correction(
         num = min(num, 2048 if cheap else 512 if size <= 50 else 256 if size <= 200 else 128)
     others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
     correction = correct(graph, state, others, num_draws=num, seed=settings.seed)
-    is_exact = all(plate.is_cheap and not plate.explored for plate in graph.plates)
-    if is_exact and is_doubtful(correction):
+    if is_doubtful(correction) and all(plate.is_exact_everywhere for plate in graph.plates):
         return tempered(graph, state, correction, _wide(shared, state, graph.whitened), seed=settings.seed)
     return correction
 

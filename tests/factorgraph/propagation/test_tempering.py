@@ -132,3 +132,24 @@ def test_a_funnel_of_eleven_dimensions():
 class Flat(fg.Analysis):
     def log_likelihood_function(self, instance):
         return 0.0 * instance.v
+
+
+NUM_CALLS = [0]
+
+
+class Called(fg.Analysis):
+    """A parabola in plain Python: every call costs."""
+
+    def log_likelihood_function(self, instance):
+        NUM_CALLS[0] += 1
+        return -0.5 * (float(instance.y) - float(instance.x) ** 2 + 1.0) ** 2 / 0.01
+
+
+def test_plain_calls_are_not_spent_by_the_million():
+    NUM_CALLS[0] = 0
+    x, y = fg.GaussianPrior(0.0, 1.0), fg.GaussianPrior(0.0, 1.0)
+    factors = [fg.AnalysisFactor(fg.Model(Point, x=x, y=y), Called()) for _ in range(2)]
+    with pytest.warns(UserWarning, match="not converged|not be corrected"):
+        result = fg.FactorGraphModel(*factors).optimise(seed=0)
+    assert not result.is_tempered
+    assert NUM_CALLS[0] < 100_000
