@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.graph.enumeration import EnumeratedFactor
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
@@ -143,7 +144,12 @@ class SearchResult:
     @cached_property
     def children(self) -> tuple[SearchResult, ...]:
         """One result a dataset."""
-        return tuple(self.restricted_to(model, name) for model, name in self._datasets)
+        models = [model for model, _ in self._datasets]
+        for number, factor in enumerate(self._factors):
+            if isinstance(factor, EnumeratedFactor):  # its discrete variables in their most probable states
+                best = factor.states[np.argmax(self.probabilities.joint(factor))]
+                models[number] = factor.at(best).prior_model
+        return tuple(self.restricted_to(model, name) for model, (_, name) in zip(models, self._datasets, strict=True))
 
     def __len__(self) -> int:
         return len(self._datasets)
