@@ -36,6 +36,7 @@ from searches.status import Status
 
 _PREDICTIVE_DRAWS = 128
 _PILOT = 512
+_FEW_DATASETS = 16  # whose log factors cost nothing at many draws
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
 _TOLERATED_LOCAL_ERROR = 0.1  # of a private mean, in its own standard deviation
@@ -318,7 +319,7 @@ def _correction(
         return None
     size = max((plate.plate.size for plate in graph.plates), default=0)
     num = 2048 if size <= 200 else 512 if size <= 500 else 128
-    if all(plate.is_free or not plate.plate.signature.analyses for plate in graph.plates):
+    if size <= _FEW_DATASETS and all(p.is_free or not p.plate.signature.analyses for p in graph.plates):
         num = 8192
     if any(
         plate.method == "joint" and plate.surrogate is None for plate in graph.plates

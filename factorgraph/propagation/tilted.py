@@ -20,7 +20,7 @@ from messages.multivariate_normal import natural_from_moments, unpack
 from searches.quasi import normal_points
 
 _SEED = 9
-_NUM_POINTS = 4 * MANY_POINTS
+_MOST_POINTS, _FEW_DATASETS = 4 * MANY_POINTS, 16  # a site is the weaker the more there are, and its error with it
 _WIDER, _WIDEST = 1.25, 3.0  # than the posterior: where it proposes, and where it does so in place of the cavity
 _LARGEST = 1e6  # variance, in that of the posterior, of a cavity that proposes
 
@@ -61,7 +61,8 @@ def matched_sites(
     dimension = mean.shape[1]
     constant, in_z = site_in_z(site, mean, factor)  # from here on the posterior is N(0, I)
     centre, spread = _cavity(power * in_z, dimension)
-    first, second = _standard_points(dimension)
+    num_points = _MOST_POINTS if len(site) <= _FEW_DATASETS else MANY_POINTS
+    first, second = _standard_points(dimension, num_points)
     near = np.broadcast_to(_WIDER * first, (len(site), *first.shape))
     z = np.concatenate([near, centre[:, None] + np.einsum("nij,kj->nki", spread, second)], axis=1)
     unit = np.broadcast_to(np.eye(dimension), spread.shape)
@@ -97,9 +98,9 @@ def matched_sites(
 
 
 @lru_cache(maxsize=8)
-def _standard_points(dimension: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of points (n / 2, d) of N(0, I)."""
-    half = _NUM_POINTS // 2
+def _standard_points(dimension: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of points (``num_points`` / 2, d) of N(0, I)."""
+    half = num_points // 2
     return (
         normal_points(half, dimension, _SEED, whiten=True),
         normal_points(half, dimension, _SEED + 1, whiten=True),

@@ -92,5 +92,4 @@ def test_more_datasets_do_not_compile_more(kind, analysis):
 @pytest.mark.parametrize(("kind", "analysis"), KINDS)
 def test_ten_thousand_datasets_compile_like_ten(kind, analysis):
     few = compilations_afresh(kind(10, 0, analysis))
-    assert compilations_of(kind(10_000, 1, analysis)) == 0
     assert compilations_afresh(kind(10_000, 0, analysis)) == few <= MOST
