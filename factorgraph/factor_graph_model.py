@@ -21,7 +21,8 @@ from factorgraph.model.collection import Collection
 from factorgraph.model.expression import is_number
 from factorgraph.model.info import info_of
 from factorgraph.model.variable import Variable
-from factorgraph.propagation.lanes import Lane, lane_of
+from factorgraph.propagation.contracted import Lane
+from factorgraph.propagation.lanes import lane_of
 from factorgraph.propagation.optimise import Settings, solve
 from factorgraph.results.result import Result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Family, Flat
 from factorgraph.propagation.afresh import Afresh
 from factorgraph.propagation.blocks import LANES
+from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import is_compressed
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
@@ -40,6 +42,16 @@ _FEWEST_EFFECTIVE = 0.02  # of the points a dataset was explored with
 _LARGEST_LOSS = 1.0  # nats
 MANY_POINTS = 1024  # of a dataset, that are worth a kernel of their own where nothing is integrated by points
 UNKNOWN_SCALES = np.array([0.03, 1.0, 30.0, 1000.0])  # where an improper prior says nothing of the size
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """``name`` is "jax", "host" or, where there are draws in place of a likelihood, "draws", or
+    "field" (see `linked`); ``reason`` says why a
+    likelihood could not be traced."""
+
+    name: str
+    reason: str = ""
 
 
 class Reach(NamedTuple):
@@ -133,24 +145,18 @@ class ContractedPlate(abc.ABC):
         return num_bytes * LANES * MANY_POINTS <= _MOST_BYTES
 
     @abc.abstractmethod
-    def explore(
-        self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None
-    ) -> None:
-        """Explore the datasets (all, or the ``chosen`` rows) with the shared variables around N(mean, factor
-        factor^T)."""
+    def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
+        """Explore the datasets (all, or the ``chosen`` rows) with the shared variables ``around`` there."""
 
-    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:  # noqa: B027 (most methods are as sharp as they get)
-        """Prepare accurate evaluations with the shared variables around N(mean, factor factor^T), once the mode is
-        found."""
+    def sharpen(self, around: Around) -> None:  # noqa: B027 (most methods are as sharp as they get)
+        """Prepare accurate evaluations with the shared variables ``around`` there, once the mode is found."""
 
-    def fit_surrogate(self, mean: np.ndarray, factor: np.ndarray) -> None:
-        """Let polynomials serve in place of the integrals around N(mean, factor factor^T), where they are accurate."""
+    def fit_surrogate(self, around: Around) -> None:
+        """Let polynomials serve in place of the integrals ``around`` there, where they are accurate."""
         num_shared = self.plate.signature.num_shared
         if not supported(num_shared):
             return
-        index = self.plate.shared_index
-        centre = mean[index]
-        local = np.linalg.cholesky((factor @ factor.T)[index[:, :, None], index[:, None, :]])
+        centre, local = around.marginals(self.plate.shared_index)
         fitted, held_back = design_points(num_shared)
         z = np.concatenate([fitted, held_back])
         values, errors = self.integrate(lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z))

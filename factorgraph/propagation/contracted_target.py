@@ -21,9 +21,8 @@ from factorgraph.graph.global_target import ToParameters, generations_of, progra
 from factorgraph.graph.plates import SharedVariable
 from factorgraph.graph.program import Program, ProgramArrays, densities_of, values_at
 from factorgraph.propagation.blocks import LANES
-from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.inner import LOG_FACTORS
-from factorgraph.propagation.lanes import Lane
 from factorgraph.propagation.optimise import prepare
 from factorgraph.propagation.state import quarantined
 from searches.target import Target, standard_normal_log_density

@@ -27,6 +27,7 @@ from factorgraph.propagation.contracted import (
     Points,
     Reach,
 )
+from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.joint import (
     NEWTON_STEPS,
@@ -136,9 +137,7 @@ class HostPlate(ContractedPlate):
 
     # --- exploration ---
 
-    def explore(
-        self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None
-    ) -> None:
+    def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
         if not self.explored:
             return
         self.surrogate, self._num_points = None, _NUM_POINTS
@@ -147,7 +146,7 @@ class HostPlate(ContractedPlate):
             if self.method == "population":
                 self._rules[row] = self._explore_population(int(row), scales, rounds)
             else:
-                self._rules[row] = self._explore_joint(int(row), scales, mean, factor)
+                self._rules[row] = self._explore_joint(int(row), scales, around)
         if self.method == "population":
             rules = jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules)
             self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
@@ -178,10 +177,10 @@ class HostPlate(ContractedPlate):
             _NODES,
         )
 
-    def _explore_joint(self, row: int, scales: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> Conditional:
+    def _explore_joint(self, row: int, scales: np.ndarray, around: Around) -> Conditional:
         signature, num_shared = self.plate.signature, self.plate.signature.num_shared
-        index = self.plate.shared_index[row]
-        frame = Frame(mean[index], np.linalg.cholesky((factor @ factor.T)[np.ix_(index, index)]))
+        mean, factor = around.marginals(self.plate.shared_index[[row]])
+        frame = Frame(mean[0], factor[0])
         local = reference_of(signature, scales)
 
         def relative(points: np.ndarray) -> np.ndarray:
@@ -203,10 +202,10 @@ class HostPlate(ContractedPlate):
         table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
         return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
 
-    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
+    def sharpen(self, around: Around) -> None:
         if self.method == "joint":
             self._num_points = _SHARP_POINTS
-            self.fit_surrogate(mean, factor)
+            self.fit_surrogate(around)
 
     # --- evaluation ---
 

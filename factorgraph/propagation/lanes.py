@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import traceback
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,22 +17,15 @@ from factorgraph.errors import GraphError, LikelihoodError
 from factorgraph.graph.density import log_likelihood, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.samples_factor import SamplesAnalysis
-from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.contracted import ContractedPlate, Lane
+from factorgraph.propagation.field_plate import FieldPlate
 from factorgraph.propagation.host import HostPlate
+from factorgraph.propagation.linked import FieldComponents
 from factorgraph.propagation.sampled import SampledPlate
 from factorgraph.propagation.traced import TracedPlate
 
 _LONG_TRACE = 1000  # operations; beyond, something is unrolled
 _NUM_TRIALS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """``name`` is "jax", "host" or, where there are draws in place of a likelihood, "draws"; ``reason`` says why a
-    likelihood could not be traced."""
-
-    name: str
-    reason: str = ""
 
 
 def lane_of(plate: Plate) -> Lane:
@@ -76,6 +68,9 @@ def contracted_plate(
     plate: Plate, shared: tuple[SharedVariable, ...], seed: int, lane: Lane, optimiser: Any = None
 ) -> ContractedPlate:
     """The plate in its lane; a dataset with an optimiser, its own or the graph's, is explored by it."""
+    if isinstance(plate, FieldComponents):
+        inner = [contracted_plate(part.plate, plate.everything, seed, part.lane, optimiser) for part in plate.parts]
+        return FieldPlate(plate, inner, shared, seed)
     own = [factor.optimiser for factor in plate.terms[0].factors if factor.optimiser is not None]
     chosen = own[0] if own else optimiser
     return _PLATES[lane.name](plate, shared, seed, optimiser=chosen)

@@ -6,8 +6,9 @@ Each step is a function of its own; `solve` is the beginner's door, built from t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,21 +19,26 @@ from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.model.family import Flat
-from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.correction import Correction, correct, is_doubtful, is_gaussian, tempered
+from factorgraph.propagation.expanded import expanded
+from factorgraph.propagation.gaussian import Gaussian, marginals
 from factorgraph.propagation.inner import LocalPosterior
-from factorgraph.propagation.lanes import Lane, contracted_plate
+from factorgraph.propagation.lanes import contracted_plate
+from factorgraph.propagation.linked import linked
 from factorgraph.propagation.regression import design, factor_values, points_of
-from factorgraph.propagation.report import balanced_draws, moments_of, posterior_draws
+from factorgraph.propagation.report import few_draws, moments_of, posterior_draws, values
 from factorgraph.propagation.schedule import run
 from factorgraph.propagation.solution import Moments, Solution
 from factorgraph.propagation.start import Start, find_start
-from factorgraph.propagation.state import ContractedGraph, EPState, marginals, quarantined
+from factorgraph.propagation.state import ContractedGraph, EPState, quarantined
 from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out
 from factorgraph.propagation.tempering import Wide
 from searches.importance import TRUSTED_K_HAT
 from searches.quasi import normal_points
 from searches.status import Status
+
+Draws = Callable[[int], np.ndarray]
 
 _PREDICTIVE_DRAWS = 128
 _PILOT = 512
@@ -92,11 +98,29 @@ def solve(
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
     began = time.perf_counter()
     with jax.enable_x64(True):
-        graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
-        state, history, converged = _run(graph, initial_state(graph, start), settings)
-        graph, state, history, converged = _refined(graph, state, history, converged, settings)
-        correction = _correction(shared, graph, state, start, settings)
-        return _solution(terms, shared, graph, state, history, converged, correction, settings, began)
+        found = linked(terms, shared, plates, lanes)
+        if found is None:
+            return _solved(terms, shared, plates, lanes, settings, optimiser, began)[0]
+        over_hubs, draws = _solved(terms, found.shared, found.plates, found.lanes, settings, optimiser, began)
+        return expanded(over_hubs, draws, found, shared, began)
+
+
+def _solved(
+    terms: Terms,
+    shared: tuple[SharedVariable, ...],
+    plates: Sequence[Plate],
+    lanes: Sequence[Lane],
+    settings: Settings,
+    optimiser: Any,
+    began: float,
+) -> tuple[Solution, Draws]:
+    """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
+    graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
+    state, history, converged = _run(graph, initial_state(graph, start), settings)
+    graph, state, history, converged = _refined(graph, state, history, converged, settings)
+    correction = _correction(shared, graph, state, start, settings)
+    solution = _solution(terms, shared, graph, state, history, converged, correction, settings, began)
+    return solution, partial(few_draws, state, correction if solution.is_corrected else None)
 
 
 # --- explore and start ---
@@ -120,11 +144,10 @@ def prepare(
         for plate, lane in zip(plates, lanes, strict=True)
     )
     graph = ContractedGraph(pilot, whitened)
-    factor = np.linalg.cholesky(spread) if len(shared) else spread
     for plate in pilot:
         if proper:
             plate.set_reference(phi)
-        plate.explore(middle, factor, proper=proper)
+        plate.explore(Gaussian(middle, spread), proper=proper)
     start = find_start(graph, middle, spread, scout=True)
     graph = ContractedGraph(
         tuple(
@@ -143,9 +166,8 @@ def prepare(
         moved = explore_around(graph, start)
     if moved or any(old is not new for old, new in zip(pilot, graph.plates, strict=True)):
         start = replace(find_start(graph, start.mean, start.covariance, scout=False), others=start.others)
-    factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
     for plate in graph.plates:
-        plate.sharpen(start.mean, factor)
+        plate.sharpen(Gaussian(start.mean, start.covariance))
     return graph, start
 
 
@@ -161,7 +183,7 @@ def explore_around(graph: ContractedGraph, start: Start) -> bool:
     for plate in graph.plates:
         changed = plate.set_reference(phi)
         if plate.explored and (changed or plate.method == "joint"):
-            plate.explore(start.mean, factor, proper=True)
+            plate.explore(Gaussian(start.mean, start.covariance), proper=True)
             moved = True
     return moved
 
@@ -225,16 +247,16 @@ def _refined(
         total = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
         if graph.dimension == 0 or np.max(total) < _TOLERATED_INNER_ERROR:
             break
-        mean, covariance = state.phi_moments()
+        around = Gaussian(*state.phi_moments())
         refinable = [(p, c) for p, c in zip(graph.plates, contributions, strict=True) if p.is_refinable]
         if not refinable:
             break
         for plate, contribution in refinable:
             worst = _dominant(contribution / np.maximum(total, 1e-300) ** 2)
             if len(worst):
-                rounds, factor = _REFINING_ROUNDS ** (attempt + 1), np.linalg.cholesky(covariance)
-                plate.explore(mean, factor, proper=True, rounds=rounds, chosen=worst)
-                plate.sharpen(mean, factor)
+                rounds = _REFINING_ROUNDS ** (attempt + 1)
+                plate.explore(around, proper=True, rounds=rounds, chosen=worst)
+                plate.sharpen(around)
         state, more, converged = _run(graph, state, settings)
         history = history + more
     return graph, state, history, converged
@@ -326,6 +348,8 @@ def _correction(
     ):  # draws cost likelihood calls
         cheap = all(plate.is_cheap for plate in graph.plates)
         num = min(num, 2048 if cheap else 512 if size <= 50 else 256 if size <= 200 else 128)
+    if any(plate.method == "field" and plate.surrogate is None for plate in graph.plates):
+        num = 512
     others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
     correction = correct(graph, state, others, num_draws=num, seed=settings.seed)
     if is_doubtful(correction) and all(plate.is_exact_everywhere for plate in graph.plates):
@@ -363,7 +387,6 @@ def _solution(
     if note:
         ep, answer = (Moments(mean=m.mean, covariance=m.covariance, log_evidence=np.nan) for m in (ep, answer))
     phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
-    draws = np.stack([s.value(phi[:, i]) for i, s in enumerate(shared)], axis=1) if shared else np.zeros((len(phi), 0))
     state = _with_unexplored(graph, state)
     contributions, variances = inner_errors(graph, state)
     added, variances = log_factors_corrected(graph, state, variances)
@@ -376,17 +399,20 @@ def _solution(
         terms=terms,
         shared=shared,
         plates=graph.plates,
-        state=state,
+        status=state.status,
         history=tuple(history),
         converged=converged,
         ep=ep,
+        ep_draws=values(shared, posterior_draws(state, None, seed=settings.seed)),
         answer=answer,
-        correction=correction,
+        k_hat=np.nan if correction is None else correction.k_hat,
+        is_tempered=correction is not None and correction.is_tempered,
         is_corrected=corrected,
         is_exact=state.all_exact and correction is None,
         phi=phi,
-        draws=draws,
-        local=tuple(_local(plate, state, phi, correction if corrected else None) for plate in graph.plates),
+        draws=values(shared, phi),
+        log_joint=_log_joint(graph, correction, phi) if corrected else None,
+        local=tuple(_local(plate, state, correction if corrected else None) for plate in graph.plates),
         leave_one_out=tuple(density + more for density, more in zip(leave_one_out(graph, state), added, strict=True)),
         inner_error=error,
         factor_errors=tuple(np.sqrt(variance) for variance in variances),
@@ -396,6 +422,15 @@ def _solution(
         seed=settings.seed,
         seconds=time.perf_counter() - began,
     )
+
+
+def _log_joint(graph: ContractedGraph, correction: Correction | None, phi: np.ndarray) -> np.ndarray | None:
+    """Log density (M,) of data and ``phi`` (M, D), where all are the correction's own points."""
+    known = {} if correction is None else {point.tobytes(): row for row, point in enumerate(correction.phi)}
+    rows = [known.get(point.tobytes(), -1) for point in phi]
+    if correction is None or -1 in rows:
+        return None
+    return graph.log_joint(phi, [values[:, rows] for values in correction.log_factors])
 
 
 def _with_unexplored(graph: ContractedGraph, state: EPState) -> EPState:
@@ -411,7 +446,8 @@ def _evidence_note(terms: Terms, shared: tuple[SharedVariable, ...], graph: Cont
     """Why there is no evidence; empty where there is."""
     if not all(_is_proper(s.variable) or s.variable in terms.draws for s in shared):
         return "a shared variable has an improper flat prior, so the evidence is not defined"
-    private = (variable for plate in graph.plates for row in plate.plate.local for variable in row)
+    plates = [part for plate in graph.plates for part in getattr(plate, "inner", (plate,))]
+    private = (variable for plate in plates for row in plate.plate.local for variable in row)
     if not all(_is_proper(variable) or variable in terms.draws for variable in private):
         return "a private variable has an improper flat prior, so the evidence is not defined"
     return ""
@@ -423,27 +459,18 @@ def _is_proper(variable: Any) -> bool:
     return bool(np.all(np.isfinite([float(v) for v in variable.parameters])))
 
 
-def _local(
-    plate: ContractedPlate, state: EPState, phi: np.ndarray, correction: Correction | None
-) -> LocalPosterior | None:
+def _local(plate: ContractedPlate, state: EPState, correction: Correction | None) -> LocalPosterior | None:
     num_local = plate.plate.signature.num_local
     if num_local == 0:
         return None
     num = 256 if plate.plate.size <= 200 else 64
-    dimension = phi.shape[1]
-    if correction is None:  # whitened points carry the Gaussian's first two moments exactly
-        num = max(num, 1 << int(np.ceil(np.log2(2 * dimension + 1))))
-        mean, covariance = state.phi_moments()
-        points = normal_points(num, dimension, seed=6, whiten=dimension > 0)
-        phi = mean + points @ (np.linalg.cholesky(covariance).T if dimension else np.zeros((0, 0)))
-    else:
-        phi = balanced_draws(correction, num, state)
+    phi = few_draws(state, correction, num)
     chance = plate.chances(len(phi))
     found = plate.local_posterior(phi, chance)
     uncertain = np.flatnonzero(np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1))
     if plate.is_refinable and len(uncertain):
-        mean, covariance = state.phi_moments()
-        plate.explore(mean, np.linalg.cholesky(covariance), proper=True, rounds=_LOCAL_ROUNDS, chosen=uncertain)
+        around = Gaussian(*state.phi_moments())
+        plate.explore(around, proper=True, rounds=_LOCAL_ROUNDS, chosen=uncertain)
         for whole, part in zip(found, plate.local_posterior(phi, chance, uncertain), strict=True):
             whole[uncertain] = part
     return found

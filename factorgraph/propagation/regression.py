@@ -14,6 +14,7 @@ import numpy as np
 from factorgraph.propagation.contracted import ContractedPlate, Points
 from messages.multivariate_normal import num_natural, pack, sufficient_statistics, unpack
 from searches.quasi import normal_points
+from searches.status import Status
 
 _SEED = 5
 _FEWEST_POINTS = 16
@@ -21,6 +22,7 @@ _POINTS_PER_PARAMETER = 6
 _FLOOR = 1e3  # nats below the best point of a term beyond which its log factor is not followed
 _GAUSSIAN_RESIDUAL = 1e-10  # nats
 _ROUNDING = 1e-13  # of the values
+_FEWEST_EFFECTIVE = 0.02  # of the points; a site whose weights are worse than this takes a Newton step
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,6 +57,18 @@ def design(dimension: int) -> Design:
     gram = centred.T @ centred / num
     full = np.concatenate([np.ones((num, 1)), statistics], axis=1)
     return Design(z, centred, np.linalg.inv(gram), np.linalg.pinv(full), mean)
+
+
+@lru_cache(maxsize=32)
+def quadratic_design(dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """The points (n, d) of a term's quadratic, the first its centre, and the matrix (p, n) from values there to the
+    natural parameters of the least-squares quadratic. Its inversion takes longer than the values."""
+    z = design(dimension).z.copy()
+    z[0] = 0.0
+    if dimension == 0:
+        return z, np.zeros((0, len(z)))
+    full = np.concatenate([np.ones((len(z), 1)), sufficient_statistics(z)], axis=1)
+    return z, np.linalg.pinv(full)[1:]
 
 
 def factor_values(
@@ -129,3 +143,68 @@ def site_from_z(in_z: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> np.nd
     precision = np.einsum("nki,nkl,nlj->nij", inverse, curvature, inverse)
     h = np.einsum("nji,nj->ni", inverse, slope) + np.einsum("nij,nj->ni", precision, mean)
     return pack(h, 0.5 * (precision + np.swapaxes(precision, 1, 2)))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Update:
+    """New sites (N, p), by moments of the tilted distributions or, where ``exact`` (N,), by least squares; log of the
+    mean (N,) of f / site; `Status` codes (N,); and the change (N, p) as a function of z."""
+
+    site: np.ndarray
+    log_normalizers: np.ndarray
+    exact: np.ndarray
+    status: np.ndarray
+    delta: np.ndarray
+
+
+def updated_sites(
+    values: np.ndarray,
+    old: np.ndarray,
+    mean: np.ndarray,
+    factor: np.ndarray,
+    points: Design,
+    lost: np.ndarray,
+    *,
+    power: float = 1.0,
+    never_exact: np.ndarray | None = None,
+) -> Update:
+    """One update of the sites ``old`` (N, p) from log f, ``values`` (N, n) at x = mean + factor z.
+
+    The weights softmax(log f - site), less uniform ones, are regressed on the sufficient statistics; of the ``power``
+    of both. A site far from its factor takes the least-squares step, which brings it near. Those that are ``lost`` (N,)
+    become nothing; what is ``never_exact`` (N,) is not called so.
+    """
+    values = np.where(lost[:, None], 0.0, values)
+    relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
+    weights, log_normalizers = softmax(power * relative)
+    coefficients, exact = least_squares(relative, values, points)
+    if never_exact is not None:
+        exact &= ~never_exact
+    tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram / power
+    poor = (effective_fraction(weights) < _FEWEST_EFFECTIVE) & ~exact & ~lost
+    delta = np.where((exact | poor)[:, None], coefficients, tilted)
+    site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
+    log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers / power)
+    status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
+    return Update(site, np.where(lost, 0.0, log_normalizers), exact, status, delta)
+
+
+def effective_fraction(weights: np.ndarray) -> np.ndarray:
+    """(N,) effective fraction of the points, from weights (N, n)."""
+    return 1.0 / np.maximum(np.sum(weights**2, axis=1), 1e-300) / weights.shape[1]
+
+
+def softmax(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised weights (N, n) and log mean exp (N,) of ``relative`` (N, n)."""
+    top = np.max(relative, axis=1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    weights = np.exp(relative - top)
+    total = np.maximum(np.sum(weights, axis=1), 1e-300)
+    return weights / total[:, None], top[:, 0] + np.log(total / relative.shape[1])
+
+
+def _constant(relative: np.ndarray, delta: np.ndarray, points: Design) -> np.ndarray:
+    """log f / site of a Gaussian factor once its site is exact: the constant of the regression."""
+    statistics = points.statistics + points.statistics_mean
+    with np.errstate(invalid="ignore"):
+        return np.mean(relative - delta @ statistics.T, axis=1)

@@ -95,6 +95,19 @@ def _moved(state: EPState, correction: Correction) -> np.ndarray:
     return corrected + (points - mean) @ factor.T
 
 
+def few_draws(state: EPState, correction: Correction | None, num: int) -> np.ndarray:
+    """About ``num`` equal-weight draws (n, D) in coordinates, with the mean and covariance of the answer."""
+    if correction is not None:
+        return balanced_draws(correction, num, state)
+    mean, covariance = state.phi_moments()
+    dimension = len(mean)
+    if dimension == 0:
+        return np.zeros((num, 0))
+    num = max(num, 1 << int(np.ceil(np.log2(2 * dimension + 1))))
+    points = normal_points(num, dimension, seed=6, whiten=True)
+    return mean + points @ np.linalg.cholesky(covariance).T
+
+
 def balanced_draws(correction: Correction, num: int, state: EPState) -> np.ndarray:
     """``num`` equal-weight draws (num, D) with the mean and covariance of the weighted ones."""
     if len(correction.phi) < 2 * num:

@@ -12,6 +12,7 @@ from factorgraph.graph.density import log_draws
 from factorgraph.graph.samples_factor import SamplesAnalysis
 from factorgraph.model.structure import structure_of
 from factorgraph.propagation.blocks import Block
+from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.traced import TracedPlate
 from searches.importance import TRUSTED_K_HAT
@@ -85,18 +86,18 @@ class SampledPlate(TracedPlate):
         columns = [column[variable] for variable in self.plate.local[row]]
         return analysis.theta[:, columns], analysis.weight, analysis.log_prior[:, columns]
 
-    def explore(self, mean: np.ndarray, factor: np.ndarray, **settings: Any) -> None:
-        self._mean = mean
-        super().explore(mean, factor, **settings)
+    def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
+        self._mean, _ = around.marginals(self.plate.shared_index)
+        super().explore(around, proper=proper, rounds=rounds, chosen=chosen)
 
     @property
     def k_hat(self) -> np.ndarray:
         """(N,) Pareto k-hat of each dataset's weights with the shared variables where they were last: above 0.7 too few
         draws lie where the parent has its mass."""
-        signature, index = self.plate.signature, self.plate.shared_index
+        signature = self.plate.signature
         found = []
         for row in range(self.plate.size):
-            nodes, phi = self._nodes_of(row), self._mean[index[row]][:, None]
+            nodes, phi = self._nodes_of(row), self._mean[row][:, None]
             arrays = jax.tree.map(lambda a, row=row: a[row], self.plate.arrays._replace(local=self.local_parameters))
             with np.errstate(all="ignore"):
                 log_parents = log_draws(signature, phi, nodes.z.T, arrays, fixed=False)

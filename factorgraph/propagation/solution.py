@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from factorgraph.graph.plates import SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.propagation.contracted import ContractedPlate
-from factorgraph.propagation.correction import Correction
 from factorgraph.propagation.inner import LocalPosterior
-from factorgraph.propagation.state import EPState
 from factorgraph.propagation.sweep import SweepInfo
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Moments:
-    """Of the D shared variables in the user's coordinates: mean (D,), covariance (D, D); log evidence in nats."""
+    """Of the D shared variables in the user's coordinates: mean (D,), covariance (D, D); log evidence in nats.
+
+    The covariance is an array or, of very many variables, something that answers ``[i, j]`` and ``[np.ix_(i, j)]``.
+    """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    covariance: Any
     log_evidence: float
 
 
@@ -32,18 +34,23 @@ class Solution:
     ----------
     terms, shared, plates
         The contracted graph; ``plates[k].plate`` has the names, terms and local variables of plate k.
-    state, history, converged
-        Expectation propagation: its last state, one `SweepInfo` a sweep, and whether it settled.
-    ep
-        Moments of EP itself.
+    status, history, converged
+        Expectation propagation: `Status` codes (N,) of the last updates, by plate; one `SweepInfo` a sweep; whether it
+        settled.
+    ep, ep_draws
+        Moments and draws (M, D) of EP itself, in the user's coordinates.
     answer
         The moments to report: the corrected ones where ``is_corrected``, otherwise those of EP.
-    correction
-        The importance check; None where EP is exact or nothing is shared.
+    k_hat
+        Of the importance check; nan where EP is exact or nothing is shared.
+    is_tempered
+        Whether the answer is that of particles tempered from the priors.
     is_exact
         Every factor was Gaussian, so EP is the exact answer.
     phi
         (M, D) equal-weight draws of the answer, in coordinates; ``draws`` are the same in the user's coordinates.
+    log_joint
+        (M,) log density of data and ``phi``, where that is known.
     local
         Per plate, the posterior of its local variables; None where a plate has none.
     leave_one_out
@@ -63,16 +70,19 @@ class Solution:
     terms: Terms
     shared: tuple[SharedVariable, ...]
     plates: tuple[ContractedPlate, ...]
-    state: EPState
+    status: tuple[np.ndarray, ...]
     history: tuple[SweepInfo, ...]
     converged: bool
     ep: Moments
+    ep_draws: np.ndarray
     answer: Moments
-    correction: Correction | None
+    k_hat: float
+    is_tempered: bool
     is_corrected: bool
     is_exact: bool
     phi: np.ndarray
     draws: np.ndarray
+    log_joint: np.ndarray | None
     local: tuple[LocalPosterior | None, ...]
     leave_one_out: tuple[np.ndarray, ...]
     inner_error: np.ndarray

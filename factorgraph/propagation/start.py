@@ -9,13 +9,20 @@ of the posterior. The same regression gives the sites.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
-from factorgraph.propagation.regression import design, factor_values, floored, least_squares, site_from_z
-from factorgraph.propagation.state import ContractedGraph, marginals, posterior_of, quarantined
-from messages.multivariate_normal import num_natural, sufficient_statistics
+from factorgraph.propagation.gaussian import marginals
+from factorgraph.propagation.regression import (
+    design,
+    factor_values,
+    floored,
+    least_squares,
+    quadratic_design,
+    site_from_z,
+)
+from factorgraph.propagation.state import ContractedGraph, posterior_of, quarantined
+from messages.multivariate_normal import num_natural
 from searches.quasi import normal_points
 
 _MAX_STEPS = 120
@@ -167,24 +174,12 @@ def _quadratic(
     sites = []
     for plate in graph.plates:
         centre, factor = marginals(zero, covariance, plate.plate.shared_index)
-        z, inverse = _quadratic_design(centre.shape[1])
+        z, inverse = quadratic_design(centre.shape[1])
         values, _ = factor_values(plate, mean, one, centre, factor, z)
         total += float(np.sum(np.where(quarantined(values, plate), 0.0, values[:, 0])))
         sites.append(site_from_z(floored(values) @ inverse.T, centre, factor))
     posterior = posterior_of(graph, mean, one, tuple(sites))
     return total, posterior.precision, posterior.h
-
-
-@lru_cache(maxsize=32)
-def _quadratic_design(dimension: int) -> tuple[np.ndarray, np.ndarray]:
-    """The points (n, d) of a term's quadratic, the first its centre, and the matrix (p, n) from values there to the
-    natural parameters of the least-squares quadratic. Its inversion takes longer than the values."""
-    z = design(dimension).z.copy()
-    z[0] = 0.0
-    if dimension == 0:
-        return z, np.zeros((0, len(z)))
-    full = np.concatenate([np.ones((len(z), 1)), sufficient_statistics(z)], axis=1)
-    return z, np.linalg.pinv(full)[1:]
 
 
 def _newton(

@@ -155,16 +155,6 @@ def _scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.n
     np.add.at(precision, (index[:, :, None], index[:, None, :]), quadratic)
 
 
-def marginals(state_mean: np.ndarray, covariance: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (N, d) and Cholesky factor (N, d, d) of the posterior over the variables each term touches."""
-    if index.shape[1] == 0:
-        return np.zeros((len(index), 0)), np.zeros((len(index), 0, 0))
-    if np.all(index == index[0]):
-        factor = np.linalg.cholesky(covariance[np.ix_(index[0], index[0])])
-        return np.broadcast_to(state_mean[index[0]], index.shape), np.broadcast_to(factor, (len(index), *factor.shape))
-    return state_mean[index], np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
-
-
 def log_evidence_of(
     graph: ContractedGraph,
     origin: np.ndarray,

@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.gaussian import marginals
 from factorgraph.propagation.regression import (
-    Design,
     design,
+    effective_fraction,
     factor_values,
     least_squares,
     site_from_z,
     site_in_z,
-    site_values,
+    softmax,
+    updated_sites,
 )
 from factorgraph.propagation.start import Start
 from factorgraph.propagation.state import (
@@ -28,7 +30,6 @@ from factorgraph.propagation.state import (
     EPState,
     Posterior,
     log_evidence_of,
-    marginals,
     posterior_of,
     quarantined,
 )
@@ -36,7 +37,6 @@ from factorgraph.propagation.tilted import matched_sites
 from messages.multivariate_normal import log_partition, natural_from_moments, num_natural, unpack
 from searches.status import Status
 
-_FEWEST_EFFECTIVE = 0.02  # of the points; a site whose weights are worse than this keeps its message
 _GAUSSIAN = 0.1  # of the points, at the start; an edge leaves less
 _MAX_HALVINGS = 30
 
@@ -235,8 +235,8 @@ def _started(plate: ContractedPlate, state: EPState) -> tuple[np.ndarray, np.nda
     site = site_from_z(coefficients, mean, factor)
     if not plate.is_free:
         return np.where(lost[:, None], 0.0, site), np.zeros(plate.plate.size, dtype=bool)
-    weights, _ = _weights(values - (points.statistics @ coefficients.T).T)
-    effective = _effective(weights)
+    weights, _ = softmax(values - (points.statistics @ coefficients.T).T)
+    effective = effective_fraction(weights)
     matched = ~exact & ~lost
     return np.where((lost | matched & (effective < _GAUSSIAN))[:, None], 0.0, site), matched
 
@@ -248,20 +248,10 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, power: float) -
     points = design(mean.shape[1])
     values, _ = factor_values(plate, state.origin, state.scale, mean, factor, points.z)
     lost = quarantined(values, plate)
-    values = np.where(lost[:, None], 0.0, values)
-    relative = values - np.where(lost[:, None], 0.0, site_values(old, mean, factor, points.z))
-    weights, log_normalizers = _weights(power * relative)
-    log_normalizers = log_normalizers / power
-    coefficients, exact = least_squares(relative, values, points)
-    exact &= ~state.matched[index]  # beyond an edge everything is flat
-    tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram / power
-    effective = _effective(weights)
-    poor = (effective < _FEWEST_EFFECTIVE) & ~exact & ~lost
-    # far from its site, a Newton step brings it near, where the moments can be matched
-    delta = np.where((exact | poor)[:, None], coefficients, tilted)
-    site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
-    log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers)
-    status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
+    # beyond an edge everything is flat, and not exact
+    update = updated_sites(values, old, mean, factor, points, lost, power=power, never_exact=state.matched[index])
+    site, log_normalizers, status, delta = update.site, update.log_normalizers, update.status, update.delta
+    exact = update.exact
     matched = (state.matched[index] | ~exact) & ~lost & plate.is_free
     if np.any(matched):
         tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor, power)
@@ -271,30 +261,7 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, power: float) -
         status = np.where(found, Status.ok, status)
         delta = np.where(found[:, None], site_in_z(site - old, mean, factor)[1], delta)
     change = np.where((lost | exact)[:, None], 0.0, delta)
-    return Proposal(site, np.where(lost, 0.0, log_normalizers), exact, status, matched, change)
-
-
-def _effective(weights: np.ndarray) -> np.ndarray:
-    """(N,) effective fraction of the points, from weights (N, n)."""
-    return 1.0 / np.maximum(np.sum(weights**2, axis=1), 1e-300) / weights.shape[1]
-
-
-def _weights(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """softmax (N, n) and log mean exp (N,)."""
-    top = np.max(relative, axis=1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    weights = np.exp(relative - top)
-    total = np.sum(weights, axis=1)
-    return weights / np.maximum(total, 1e-300)[:, None], top[:, 0] + np.log(
-        np.maximum(total, 1e-300) / relative.shape[1]
-    )
-
-
-def _constant(relative: np.ndarray, delta: np.ndarray, points: Design) -> np.ndarray:
-    """log f / site of a Gaussian factor once its site is exact: the constant of the regression."""
-    statistics = points.statistics + points.statistics_mean
-    with np.errstate(invalid="ignore"):
-        return np.mean(relative - delta @ statistics.T, axis=1)
+    return Proposal(site, log_normalizers, exact, status, matched, change)
 
 
 def leave_one_out(graph: ContractedGraph, state: EPState) -> tuple[np.ndarray, ...]:

@@ -23,6 +23,7 @@ from factorgraph.propagation.contracted import (
     Points,
     Reach,
 )
+from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import NUM_COMPONENTS
 from factorgraph.propagation.reference import DatasetTarget, Frame, explored_by
@@ -133,9 +134,7 @@ class TracedPlate(ContractedPlate):
             return True
         return changed
 
-    def explore(
-        self, mean: np.ndarray, factor: np.ndarray, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None
-    ) -> None:
+    def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
         if not self.explored:
             return
         self.surrogate, self._num_points = None, _CONDITIONAL_POINTS
@@ -146,7 +145,7 @@ class TracedPlate(ContractedPlate):
         run = None if self._optimiser is None else self._optimiser.explore
         rounds *= next((more for most, more in _ROUNDS if self.plate.size <= most), 1)
         if self.method == "joint":  # its points are found anew at every phi
-            rules = self._explore_joint(blocks, scales, mean, factor, run)
+            rules = self._explore_joint(blocks, scales, around, run)
         elif chosen is None:
             rules = self._explore_population(blocks, scales, rounds, self._starts(blocks, run))
         else:
@@ -253,20 +252,16 @@ class TracedPlate(ContractedPlate):
         self._count([rule.num_calls for rule in found], blocks)
         return found
 
-    def _explore_joint(
-        self, blocks: list[Block], scales: Any, mean: np.ndarray, factor: np.ndarray, run: Any
-    ) -> list[Any]:
+    def _explore_joint(self, blocks: list[Block], scales: Any, around: Around, run: Any) -> list[Any]:
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
         table = jax.device_put(point_table(_JOINT_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed))
-        covariance = factor @ factor.T
         rules = []
         for rows, count in blocks:
-            index = self.plate.shared_index[rows]
-            local = np.linalg.cholesky(covariance[index[:, :, None], index[:, None, :]])
-            frames = [Frame(*pair) for pair in zip(mean[index], local, strict=True)]
+            mean, local = around.marginals(self.plate.shared_index[rows])
+            frames = [Frame(*pair) for pair in zip(mean, local, strict=True)]
             explored = None if run is None else self._explored(rows, count, frames, run)
-            frame = Frame(jax.device_put(mean[index]), jax.device_put(local))
+            frame = Frame(jax.device_put(mean), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
             rules.append(joint.explore(signature, arrays, scales, table, shift, frame, count, explored))
         self._count([rule.num_calls for rule in rules], blocks)
@@ -290,11 +285,11 @@ class TracedPlate(ContractedPlate):
         every = np.minimum(np.arange(len(rows)), int(count) - 1)
         return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *found)
 
-    def sharpen(self, mean: np.ndarray, factor: np.ndarray) -> None:
+    def sharpen(self, around: Around) -> None:
         if self.method == "joint":
             self._num_points = _SHARP_POINTS.get(self.plate.signature.num_local, _MOST_SHARP_POINTS)
         if self.explored and self.plate.size >= _FEWEST_FOR_SURROGATE[self.method]:
-            self.fit_surrogate(mean, factor)
+            self.fit_surrogate(around)
 
     # --- evaluation ---
 

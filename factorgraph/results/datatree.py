@@ -29,7 +29,6 @@ import numpy as np
 
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.solution import Solution
-from factorgraph.propagation.state import ContractedGraph, quarantined
 from factorgraph.results.diagnostics import diagnostics_of, suffix
 from factorgraph.results.local_draws import LARGE_PLATE, are_joint
 from factorgraph.results.plate_axis import PlateAxis
@@ -110,18 +109,7 @@ def _num_draws(axis: PlateAxis, local_draws: Draws) -> list[int]:
 
 def _sample_stats(solution: Solution) -> dict[str, tuple]:
     """``lp`` where every draw is one of the correction's own points."""
-    correction = solution.correction
-    if correction is None or not solution.is_corrected:
-        return {}
-    known = {point.tobytes(): row for row, point in enumerate(correction.phi)}
-    rows = [known.get(point.tobytes(), -1) for point in solution.phi]
-    if -1 in rows:
-        return {}
-    graph = ContractedGraph(solution.plates, np.array([s.whitened for s in solution.shared], dtype=bool))
-    total = graph.log_prior(solution.phi)
-    for values, plate in zip(correction.log_factors, solution.plates, strict=True):
-        total += np.where(quarantined(values, plate)[:, None], 0.0, values).sum(axis=0)[rows]
-    return {"lp": (("chain", "draw"), total[None])}
+    return {} if solution.log_joint is None else {"lp": (("chain", "draw"), solution.log_joint[None])}
 
 
 def _local(solution: Solution, axes: Sequence[PlateAxis], local_draws: Draws) -> dict[str, tuple]:
@@ -163,7 +151,7 @@ def _ep(solution: Solution, axes: Sequence[PlateAxis]) -> dict[str, tuple]:
     found["sweep"] = (("sweep",), np.array([info.step for info in history], dtype=int))
     meanings = {"flag_values": [int(s) for s in Status], "flag_meanings": " ".join(s.name for s in Status)}
     for number, axis in enumerate(axes):
-        status = axis.gather([np.asarray(solution.state.status[k], dtype=np.int64) for k in axis.plates])
+        status = axis.gather([np.asarray(solution.status[k], dtype=np.int64) for k in axis.plates])
         found[f"status{suffix(number)}"] = ((axis.dim,), status, meanings)
     return found
 
@@ -192,5 +180,5 @@ def _attributes(solution: Solution) -> dict[str, Any]:
         "converged": int(solution.converged),
         "is_corrected": int(solution.is_corrected),
         "is_exact": int(solution.is_exact),
-        "k_hat": float(solution.correction.k_hat) if solution.correction is not None else float("nan"),
+        "k_hat": float(solution.k_hat),
     }

@@ -31,7 +31,7 @@ def _columns(solution: Solution, axis: PlateAxis) -> list[tuple[str, np.ndarray,
     pairs = list(zip(local, sizes, strict=True))
     num_effective = [np.full(n, np.nan) if found is None else found.num_effective for found, n in pairs]
     k_hat = [np.full(n, np.nan) if found is None else found.k_hat for found, n in pairs]
-    status = [np.array([Status(int(s)).name for s in solution.state.status[k]], dtype="U32") for k in axis.plates]
+    status = [np.array([Status(int(s)).name for s in solution.status[k]], dtype="U32") for k in axis.plates]
     methods = [np.full(n, plate.method, dtype="U16") for plate, n in zip(plates, sizes, strict=True)]
     return [
         ("status", axis.gather(status), {"long_name": "outcome of the last update"}),

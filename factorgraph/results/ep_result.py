@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from factorgraph.model.variable import Variable
-from factorgraph.propagation.report import posterior_draws, values
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.mean_field import MeanField
@@ -23,9 +22,8 @@ class EPResult:
     def mean_field(self) -> MeanField:
         """Moments of the shared variables; private ones are in `Result.mean_field`."""
         found = self._solution
-        draws = values(found.shared, posterior_draws(found.state, None, seed=found.seed))
         variables = [shared.variable for shared in found.shared]
-        return MeanField(self._names, variables, found.ep.mean, found.ep.covariance, draws)
+        return MeanField(self._names, variables, found.ep.mean, found.ep.covariance, found.ep_draws)
 
     @property
     def log_evidence(self) -> float:

@@ -13,9 +13,10 @@ import numpy as np
 from factorgraph.errors import name_hint
 from factorgraph.graph.enumeration import EnumeratedFactor
 from factorgraph.graph.factors import AnalysisFactor
+from factorgraph.graph.plates import Plate
 from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
-from factorgraph.propagation.lanes import Lane
+from factorgraph.propagation.contracted import Lane
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.correlation import CorrelationPosterior, correlation_of
@@ -41,6 +42,8 @@ class Graph(Protocol):
     def factors(self) -> tuple[AnalysisFactor, ...]: ...
     @property
     def names(self) -> dict[Variable, str]: ...
+    @property
+    def plates(self) -> tuple[Plate, ...]: ...
     @property
     def lanes(self) -> tuple[Lane, ...]: ...
     @property
@@ -140,8 +143,8 @@ class Result:
     @cached_property
     def probabilities(self) -> StateProbabilities:
         """Discrete variable -> probabilities (K,) of its states given all data."""
-        lanes = zip(self._solution.plates, self._graph.lanes, strict=True)
-        is_jax = {id(f): lane.name == "jax" for p, lane in lanes for term in p.plate.terms for f in term.factors}
+        lanes = zip(self._graph.plates, self._graph.lanes, strict=True)
+        is_jax = {id(f): lane.name == "jax" for plate, lane in lanes for term in plate.terms for f in term.factors}
         return StateProbabilities(self._graph.factors, self.mean_field.draws, lambda factor: is_jax[id(factor)])
 
     def correlation(self, parent: Any) -> CorrelationPosterior:
@@ -168,8 +171,7 @@ class Result:
     @property
     def is_tempered(self) -> bool:
         """The answer is that of particles tempered from the priors: importance sampling around EP's did not do."""
-        correction = self._solution.correction
-        return self.is_corrected and correction is not None and correction.is_tempered
+        return self.is_corrected and self._solution.is_tempered
 
     @property
     def is_exact(self) -> bool:
@@ -179,8 +181,7 @@ class Result:
     @property
     def k_hat(self) -> float:
         """Pareto k-hat of the importance check; it can be trusted below 0.7. nan where nothing had to be checked."""
-        correction = self._solution.correction
-        return float("nan") if correction is None else float(correction.k_hat)
+        return float(self._solution.k_hat)
 
     @property
     def seed(self) -> int:
@@ -304,7 +305,7 @@ class Result:
 
     def _status_of(self, term: Term) -> Status:
         plate, row = self._places[id(term)]
-        return Status(int(self._solution.state.status[plate][row]))
+        return Status(int(self._solution.status[plate][row]))
 
     def _reason(self, term: Term) -> str:
         plate, row = self._places[id(term)]
@@ -315,9 +316,8 @@ class Result:
         concerns = []
         if not self.converged:
             concerns.append(f"expectation propagation had not converged after {self.ep.num_steps} sweeps")
-        correction = self._solution.correction
-        if correction is not None and not self.is_corrected:
-            concerns.append(f"the posterior could not be corrected (k-hat {correction.k_hat:.2f}), the answer is EP's")
+        if not np.isnan(self.k_hat) and not self.is_corrected:
+            concerns.append(f"the posterior could not be corrected (k-hat {self.k_hat:.2f}), the answer is EP's")
         uncertain = [i for i, error in enumerate(self._solution.inner_error) if error > _LARGEST_INNER_ERROR]
         if uncertain:
             largest = max(self._solution.inner_error[i] for i in uncertain)

@@ -63,10 +63,10 @@ def _kind(solution: Solution) -> str:
         return "answer: nothing is shared, every dataset by itself"
     if solution.is_exact:
         return "answer: exact, every factor is Gaussian in the shared variables"
-    if solution.correction is None:
+    if np.isnan(solution.k_hat):
         return "answer: EP, not checked"
-    k_hat = f"k-hat {solution.correction.k_hat:.2f}"
-    if solution.is_corrected and solution.correction.is_tempered:
+    k_hat = f"k-hat {solution.k_hat:.2f}"
+    if solution.is_corrected and solution.is_tempered:
         return f"answer: EP, corrected by tempering from the priors, {k_hat}"
     if solution.is_corrected:
         return f"answer: EP corrected by importance sampling, {k_hat}"
