@@ -25,6 +25,7 @@ from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import is_compressed
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points
+from searches.status import Status
 
 Points = Callable[[np.ndarray], np.ndarray]
 
@@ -89,6 +90,8 @@ class ContractedPlate(abc.ABC):
         (N, 1 + shared + local) uniform numbers that depend on each dataset's content and the run's seed alone.
     is_escalated
         (N,) datasets explored by the costlier way.
+    search_failures
+        How the user's search of a dataset failed, by row: such a dataset was explored as if none had been asked for.
     num_calls
         (N,) points at which each dataset's likelihood was evaluated; one with its derivatives counts once, and Newton's
         steps to the modes of ``joint`` not at all.
@@ -101,6 +104,7 @@ class ContractedPlate(abc.ABC):
         self.method = "direct"
         self.num_calls = np.zeros(plate.size, dtype=np.int64)
         self.is_escalated = np.zeros(plate.size, dtype=bool)
+        self.search_failures: dict[int, str] = {}
         self.surrogate: Surrogate | None = None
         self.local_parameters = plate.arrays.local.copy()
         self._referenced = False
@@ -218,6 +222,13 @@ class ContractedPlate(abc.ABC):
     @abc.abstractmethod
     def is_explored(self) -> np.ndarray:
         """(N,) whether the points reached each dataset's own likelihood, and enough of them count."""
+
+    def reported(self, status: np.ndarray) -> np.ndarray:
+        """``status`` (N,) of the last updates, and of datasets that these did not object to what is known against
+        them: their likelihood was never quite reached, whatever their sites became, or the user's search failed."""
+        failed = np.isin(np.arange(self.plate.size), list(self.search_failures))
+        known = np.where(failed, Status.search_failed, Status.ok)
+        return np.where(status == Status.ok, np.where(self.is_explored, known, Status.poor_proposal), status)
 
     def chances(self, num: int, part: int = 0) -> np.ndarray:
         """(N, num, 1 + local) uniform numbers: each dataset's own, also where two have the same content, and each

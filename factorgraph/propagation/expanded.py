@@ -82,7 +82,7 @@ def _plates(
     for field, report in zip(fields, reports, strict=True):
         for plate, status, density in zip(field.inner, field.status, report.leave_one_out, strict=True):
             plates.append(plate)
-            found["status"].append(np.where(plate.is_explored | (status != 0), status, status))
+            found["status"].append(plate.reported(status))
             has_data = bool(plate.plate.signature.analyses)
             found["leave_one_out"].append(density if has_data else np.full(len(density), np.nan))
             found["factor_errors"].append(np.zeros(plate.plate.size))

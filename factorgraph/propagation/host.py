@@ -37,7 +37,8 @@ from factorgraph.propagation.joint import (
     proposal_at,
 )
 from factorgraph.propagation.population import Nodes
-from factorgraph.propagation.reference import Frame, explored_by, joint_reference, log_base, reference_of
+from factorgraph.propagation.reference import Frame, joint_reference, log_base, reference_of
+from factorgraph.propagation.searched import NOT_THERE, explored_by
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
@@ -152,6 +153,16 @@ class HostPlate(ContractedPlate):
             self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
 
     def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
+        """By the optimiser if there is one; as if there were none where its samples do not lead to the dataset."""
+        found = self._nodes(row, scales, rounds, self._optimiser)
+        if self._optimiser is None or row in self.search_failures or _is_sound(found):
+            return found
+        again = self._nodes(row, scales, rounds, None)
+        if _is_sound(again):
+            self.search_failures[row] = NOT_THERE
+        return again
+
+    def _nodes(self, row: int, scales: np.ndarray, rounds: int, optimiser: Any) -> Nodes:
         signature, dimension = self.plate.signature, self.plate.signature.num_local
         reference = reference_of(signature, scales)
         shift = self.shift[row, : 1 + dimension]
@@ -163,7 +174,7 @@ class HostPlate(ContractedPlate):
             base = log_base(signature, self._arrays_of(row), scales, z)
             return likelihood(z) + base - mixtures.log_density(reference, z)
 
-        adaptation = self._adapted(row, relative, reference)
+        adaptation = self._adapted(row, relative, reference, optimiser)
         proposal = proposal_of(reference, adaptation.fitted)
         uniform = uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1)
         z = mixtures.draws(proposal, shifted(uniform, shift))
@@ -187,18 +198,22 @@ class HostPlate(ContractedPlate):
             phi, z = frame.mean + points[:, :num_shared] @ frame.cholesky.T, points[:, num_shared:]
             return self._log_joint(row, phi, z) - mixtures.log_density(local, z)
 
-        adaptation = self._adapted(row, relative, joint_reference(signature, scales))
+        adaptation = self._adapted(row, relative, joint_reference(signature, scales), self._optimiser)
         return conditional_of(signature, adaptation, local, frame, self.shift[row])
 
-    def _adapted(self, row: int, likelihood: Any, reference: Mixture) -> Adaptation:
-        """A mixture fitted to the dataset, by the optimiser if there is one."""
+    def _adapted(self, row: int, likelihood: Any, reference: Mixture, optimiser: Any) -> Adaptation:
+        """A mixture fitted to the dataset, by the optimiser if there is one and it does not fail."""
         dimension, shift = reference.mean.shape[1], self.shift[row, 0]
-        if self._optimiser is not None:
+        if optimiser is not None:
             names = tuple(f"x{i}" for i in range(dimension))
             target = Target(
                 names=names, log_likelihood=lambda x, data: float(likelihood(np.asarray(x)[None])[0]), is_jax=False
             )
-            return explored_by(self._optimiser.explore, target, _NUM_COMPONENTS, [self.seed, int(shift * 2**53)])
+            found = explored_by(optimiser.explore, target, _NUM_COMPONENTS, [self.seed, int(shift * 2**53)])
+            self.search_failures.pop(row, None)
+            if not found.failure:
+                return found.adaptation
+            self.search_failures[row] = found.failure
         table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
         return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
 
@@ -329,5 +344,9 @@ class HostPlate(ContractedPlate):
     def is_explored(self) -> np.ndarray:
         if not self.explored:
             return np.ones(self.plate.size, dtype=bool)
-        found = [(float(r.temperature), float(r.ess_fraction), float(r.log_loss)) for r in self._rules]
-        return Reach(*np.array(found).T).is_sound
+        return np.array([_is_sound(rule) for rule in self._rules])
+
+
+def _is_sound(rule: Any) -> bool:
+    numbers = (rule.temperature, rule.ess_fraction, rule.log_loss)
+    return bool(Reach(*(np.asarray(number, dtype=float) for number in numbers)).is_sound)

@@ -120,7 +120,7 @@ def explore(
     shift: Array,
     frame: Frame,
     count: Array,
-    adaptation: Adaptation | None = None,
+    start: Adaptation | None = None,
 ) -> Conditional:
     """Explore (phi, z) of the first ``count`` datasets of a block, phi around ``frame``, and keep the conditional
     proposals of z.
@@ -130,11 +130,11 @@ def explore(
     table : points of the adaptation, over the shared and the local variables.
     shift : (B, 1 + shared + local)
     frame : leading axis B.
-    adaptation : leading axis B; of datasets that something else explored.
+    start : leading axis B; where the adaptation starts, or its outcome where something else explored the dataset.
     """
 
     def dataset(pack: tuple) -> Conditional:
-        arrays, shift, frame, adaptation = pack
+        arrays, shift, frame, start = pack
         local = reference_of(signature, reference_scales)
 
         def relative(point: Array) -> Array:
@@ -142,13 +142,12 @@ def explore(
             z = point[signature.num_shared :]
             return log_joint(signature, phi, z, arrays) - mixtures.log_density(local, z[None])[0]
 
-        if adaptation is None:
-            reference = joint_reference(signature, reference_scales)
-            start = unexplored(_NUM_COMPONENTS, reference.mean.shape[-1])
-            adaptation = adapt(jax.vmap(relative), reference, table, shift[0], start)
+        reference = joint_reference(signature, reference_scales)
+        start = unexplored(_NUM_COMPONENTS, reference.mean.shape[-1]) if start is None else start
+        adaptation = adapt(jax.vmap(relative), reference, table, shift[0], start)
         return conditional_of(signature, adaptation, local, frame, shift)
 
-    return over_datasets(dataset, (arrays, shift, frame, adaptation), count)
+    return over_datasets(dataset, (arrays, shift, frame, start), count)
 
 
 def conditional_of(

@@ -36,7 +36,6 @@ from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_ou
 from factorgraph.propagation.tempering import Wide
 from searches.importance import TRUSTED_K_HAT
 from searches.quasi import normal_points
-from searches.status import Status
 
 Draws = Callable[[int], np.ndarray]
 
@@ -387,7 +386,8 @@ def _solution(
     if note:
         ep, answer = (Moments(mean=m.mean, covariance=m.covariance, log_evidence=np.nan) for m in (ep, answer))
     phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
-    state = _with_unexplored(graph, state)
+    reported = zip(graph.plates, state.status, strict=True)
+    state = replace(state, status=tuple(plate.reported(found) for plate, found in reported))
     contributions, variances = inner_errors(graph, state)
     added, variances = log_factors_corrected(graph, state, variances)
     ep, answer = (replace(m, log_evidence=m.log_evidence + sum(map(np.sum, added))) for m in (ep, answer))
@@ -431,15 +431,6 @@ def _log_joint(graph: ContractedGraph, correction: Correction | None, phi: np.nd
     if correction is None or -1 in rows:
         return None
     return graph.log_joint(phi, [values[:, rows] for values in correction.log_factors])
-
-
-def _with_unexplored(graph: ContractedGraph, state: EPState) -> EPState:
-    """Datasets whose likelihood the points never quite reached say so, whatever their sites became."""
-    status = tuple(
-        np.where(plate.is_explored | (found != Status.ok), found, Status.poor_proposal)
-        for plate, found in zip(graph.plates, state.status, strict=True)
-    )
-    return replace(state, status=status)
 
 
 def _evidence_note(terms: Terms, shared: tuple[SharedVariable, ...], graph: ContractedGraph) -> str:

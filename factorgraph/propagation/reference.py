@@ -19,17 +19,16 @@ from factorgraph.graph.density import (
     log_whitened,
     values_of,
 )
+from factorgraph.propagation.searched import FIT_STEPS, FLOOR
 from messages.array_namespace import namespace
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation
 from searches.mixture import Mixture
 from searches.smc import tempered_smc
 from searches.status import Status
-from searches.target import Target
 
 Array = Any
 
-_FLOOR, _FIT_STEPS = 1e-6, 20  # of a component's variance: samples are many
 _PARTICLES = 2048
 
 
@@ -120,19 +119,6 @@ class DatasetTarget:
         return log_joint(signature, phi, z, arrays) + 0.5 * z @ z + signature.num_local * LOG_SQRT_2PI
 
 
-def explored_by(run: Any, target: Target, num_components: int, seed: list[int]) -> Adaptation:
-    """A mixture fitted to the samples of a search of one dataset, ``run(target, seed=)``, on the host."""
-    samples = run(target, seed=int(np.random.default_rng(seed).integers(2**31)))
-    fitted = mixtures.fit(samples.x, samples.weights, num_components, num_steps=_FIT_STEPS, floor=_FLOOR)
-    return Adaptation(
-        fitted,
-        np.float64(1.0),
-        samples.effective_sample_size / len(samples.x),
-        np.float64(0.0),
-        np.int64(samples.num_calls),
-    )
-
-
 def explored_by_particles(
     signature: Signature, arrays: DatasetArrays, scales: Array, shift: Array, start: Adaptation, count: Array
 ) -> Adaptation:
@@ -153,9 +139,7 @@ def explored_by_particles(
             num_particles=_PARTICLES,
             num_moves=50 + 10 * num_local,
         )
-        fitted = mixtures.fit(
-            run.particles, jnp.exp(run.log_weight), num_components, num_steps=_FIT_STEPS, floor=_FLOOR
-        )
+        fitted = mixtures.fit(run.particles, jnp.exp(run.log_weight), num_components, num_steps=FIT_STEPS, floor=FLOOR)
         num_calls = _PARTICLES * (1 + run.num_moves)
         after = Adaptation(fitted, run.temperature, jnp.ones(()), jnp.zeros(()), num_calls)
         nothing = run.status == int(Status.search_failed)

@@ -26,8 +26,9 @@ from factorgraph.propagation.contracted import (
 from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import NUM_COMPONENTS
-from factorgraph.propagation.reference import DatasetTarget, Frame, explored_by
+from factorgraph.propagation.reference import DatasetTarget, Frame
 from factorgraph.propagation.regression import num_points
+from factorgraph.propagation.searched import NOT_THERE, explored_by
 from searches.adaptive_importance import Adaptation, point_table, unexplored
 from searches.quasi import normal_points, uniform_points
 from searches.target import Target
@@ -156,9 +157,11 @@ class TracedPlate(ContractedPlate):
             self._replace(rules, blocks, chosen)
         if self.method == "population" and chosen is None:
             self.is_escalated[:] = False
-            self._improve(scales, rounds, np.arange(self.plate.size))
-            if run is None:
-                self._escalate(scales, rounds)
+            if run is not None:
+                self._distrust(scales, rounds)
+            everything = np.arange(self.plate.size)
+            self._improve(scales, rounds, everything)
+            self._escalate(scales, rounds, everything if run is None else np.array(list(self.search_failures), int))
 
     def _improve(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
         """Explore those of the ``chosen`` rows again, from the nodes found, of whose final sample few points count: it
@@ -173,13 +176,27 @@ class TracedPlate(ContractedPlate):
             rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
             self._replace(rules, blocks, rows, gathered([r.sample_fraction for r in rules], blocks) > now[rows])
 
-    def _escalate(self, scales: Any, rounds: int) -> None:
-        """Explore by sequential Monte Carlo where importance sampling may not have reached: many modes, curved ridges.
+    def _distrust(self, scales: Any, rounds: int) -> None:
+        """Explore as if no search had been asked for those datasets to which its samples did not lead.
+
+        Before any improvement: a mixture fitted to the one point that counts would confirm itself.
+        """
+        rows = np.flatnonzero(~self._reach().is_sound)
+        rows = np.setdiff1d(rows, list(self.search_failures))
+        if not len(rows):
+            return
+        blocks = blocks_of(rows, self._block_size)
+        self._replace(self._explore_population(blocks, scales, rounds, self._starts(blocks, None)), blocks, rows)
+        self.search_failures.update(dict.fromkeys(rows[self._reach().is_sound[rows]].tolist(), NOT_THERE))
+
+    def _escalate(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
+        """Explore those of the ``chosen`` rows by sequential Monte Carlo that importance sampling may not have reached:
+        many modes, curved ridges.
 
         Datasets of a plate are alike: where many are suspect, so are those in which nothing shows.
         """
         reach = self._reach()
-        possible = reach.ess_fraction > 0.0  # zero: there is nothing to find
+        possible = np.isin(np.arange(self.plate.size), chosen) & (reach.ess_fraction > 0.0)  # zero: nothing to find
         suspect = possible & (~reach.is_sound | (reach.log_loss > _SUSPECT_LOSS))
         rows = np.flatnonzero(possible if np.mean(suspect) >= _SUSPECT_SHARE else suspect)
         if not len(rows):
@@ -272,7 +289,8 @@ class TracedPlate(ContractedPlate):
         self.num_calls[rows] += gathered(num_calls, blocks)
 
     def _explored(self, rows: np.ndarray, count: np.int64, frames: Sequence[Frame], run: Any) -> Adaptation:
-        """What a search, ``run(target, seed=)``, found of the datasets of a block, repeats with what they repeat."""
+        """What a search, ``run(target, seed=)``, found of the datasets of a block, repeats with what they repeat; of
+        those at which it failed, nothing."""
         is_joint, arrays = self.method == "joint", self.plate.arrays._replace(local=self.local_parameters)
         signature = self.plate.signature
         names = tuple(f"x{i}" for i in range(signature.num_local + is_joint * signature.num_shared))
@@ -281,7 +299,11 @@ class TracedPlate(ContractedPlate):
             data = (jax.tree.map(lambda array, row=row: array[row], arrays), frame)
             target = Target(names=names, log_likelihood=DatasetTarget(signature, is_joint), data=data)
             seed = [self.seed, int(self.shift[row, 0] * 2**53)]
-            found.append(explored_by(run, target, _NUM_COMPONENTS.get(len(names), 8), seed))
+            one = explored_by(run, target, _NUM_COMPONENTS.get(len(names), 8), seed)
+            self.search_failures.pop(int(row), None)
+            if one.failure:
+                self.search_failures[int(row)] = one.failure
+            found.append(one.adaptation)
         every = np.minimum(np.arange(len(rows)), int(count) - 1)
         return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *found)
 

@@ -224,6 +224,15 @@ class Result:
         return {term.name: self._reason(term) for term in lost}
 
     @cached_property
+    def search_failures(self) -> dict[str, str]:
+        """How the ``optimiser`` failed, by dataset: these were explored by importance sampling instead."""
+        return {
+            plate.plate.names[row]: reason
+            for plate in self._solution.plates
+            for row, reason in sorted(plate.search_failures.items())
+        }
+
+    @cached_property
     def leave_one_out(self) -> Mapping[str, float]:
         """log p(data of j | all other data), nats, by dataset; under EP."""
         found = self._solution.leave_one_out
@@ -328,7 +337,14 @@ class Result:
             )
         if self.quarantined:
             concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {_named(self.quarantined)}")
-        settled = (Status.ok, Status.quarantined, Status.cavity_improper)  # the last is legitimate, and counted
+        if self.search_failures:
+            named = _named(f"{name} ({reason})" for name, reason in self.search_failures.items())
+            concerns.append(
+                f"the optimiser failed on {len(self.search_failures)} dataset(s), which were explored by importance "
+                f"sampling instead: {named}"
+            )
+        named_above = (Status.quarantined, Status.search_failed)
+        settled = (Status.ok, *named_above, Status.cavity_improper)  # the last is legitimate, and counted
         unsure = [name for name, status in self.status.items() if status not in settled]
         if unsure:
             concerns.append(f"{len(unsure)} dataset(s) may be wrong, see result.status: {_named(unsure)}")

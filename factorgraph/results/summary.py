@@ -117,6 +117,9 @@ def _datasets(solution: Solution, axis: PlateAxis, quarantined: Mapping[str, str
     lost = [name for name in axis.labels if name in quarantined]
     if lost:
         lines.append(f"    QUARANTINED: {_listed(lost)}")
+    failures = [f"{p.plate.names[row]} ({reason})" for p in plates for row, reason in sorted(p.search_failures.items())]
+    if failures:
+        lines.append(f"    THE OPTIMISER FAILED, importance sampling took its place: {_listed(failures)}")
     if axis.variables:
         lines += [_private_error(solution, axis), *_poor_weights(solution, axis)]
     num_calls = axis.gather([p.num_calls for p in plates])
