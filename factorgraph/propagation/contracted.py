@@ -163,7 +163,10 @@ class ContractedPlate(abc.ABC):
         centre, local = around.marginals(self.plate.shared_index)
         fitted, held_back = design_points(num_shared)
         z = np.concatenate([fitted, held_back])
-        values, errors = self.integrate(lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z))
+        everyone = np.arange(self.plate.size)
+        values, errors = self.integrate(
+            lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z), everyone
+        )
         finite, num = np.isfinite(values), len(fitted)
         lost = ~np.any(finite, axis=1)
         if not np.all(finite[~lost]):
@@ -174,27 +177,29 @@ class ContractedPlate(abc.ABC):
         if is_accurate(values[~lost, num:] - predicted[~lost]):
             self.surrogate = surrogate
 
-    def log_factors(self, phi: np.ndarray | Points) -> tuple[np.ndarray, np.ndarray]:
+    def log_factors(self, phi: np.ndarray | Points, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """log f (N, n) of each dataset at its own points, and the error (N, n) of its integral.
 
         Parameters
         ----------
         phi
             Points (n, D) for all datasets, or a function of row indices (B,) that gives their points (B, n, shared).
+        chosen
+            The rows (N,) that are asked for, in ascending order; by default all.
         """
-        points = self.points_of(phi)
+        points, chosen = self.points_of(phi), np.arange(self.plate.size) if chosen is None else chosen
         if self.surrogate is None:
-            return self.integrate(points)
+            return self.integrate(points, chosen)
         parts = [  # a part at a time: the monomials of all datasets would be the largest array of the solution
             self.surrogate.evaluate(rows, points(rows))
-            for rows in np.array_split(np.arange(self.plate.size), -(-self.plate.size // _ROWS_AT_ONCE))
+            for rows in np.array_split(chosen, max(1, -(-len(chosen) // _ROWS_AT_ONCE)))
         ]
         values, errors = zip(*parts, strict=True)
         return np.concatenate(values), np.concatenate(errors)
 
     @abc.abstractmethod
-    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
-        """`log_factors` by integrals."""
+    def integrate(self, points: Points, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`log_factors` by integrals; ``points`` may be asked for those of rows that are not ``chosen``."""
 
     def afresh(self, points: Points) -> Afresh | None:
         """log f (N, n) of each dataset at its own ``points`` (N, n, shared), by integrals done for these alone; None

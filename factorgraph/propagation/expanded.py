@@ -15,7 +15,7 @@ from factorgraph.propagation.field_plate import FieldPlate, FieldReport
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.linked import Linked
 from factorgraph.propagation.report import values
-from factorgraph.propagation.solution import Moments, Solution
+from factorgraph.propagation.solution import Corrected, Moments, Solution
 from searches.importance import TRUSTED_K_HAT
 
 _HUB_DRAWS, _DRAWS_EACH = 256, 4
@@ -48,6 +48,14 @@ def expanded(
     error = np.zeros(len(shared))
     error[found.hubs] = solution.inner_error
     is_exact = exact and solution.is_exact
+    is_corrected = sound and not is_exact
+    answer = _moments(solution.answer, found, fields, reports, hub_phi)
+    corrected = Corrected(
+        moments=answer,
+        draws=draws,
+        log_evidence_error=solution.log_evidence_error,
+        effective_sample_size=np.nan if solution.corrected is None else solution.corrected.effective_sample_size,
+    )
     return replace(
         solution,
         shared=shared,
@@ -56,9 +64,10 @@ def expanded(
         converged=solution.converged and all(plate.is_settled for plate in fields),
         ep=_moments(solution.ep, found, fields, reports, hub_phi),
         ep_draws=_ep_draws(solution, found, draws),
-        answer=_moments(solution.answer, found, fields, reports, hub_phi),
+        corrected=corrected if is_corrected else None,
+        answer=answer,
         k_hat=np.nan if is_exact else k_hat,
-        is_corrected=sound and not is_exact,
+        is_corrected=is_corrected,
         is_exact=is_exact,
         phi=phi,
         draws=draws,

@@ -231,15 +231,15 @@ class FieldPlate(ContractedPlate):
 
     # --- evaluation ---
 
-    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
+    def integrate(self, points: Points, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hubs = points(np.arange(self.plate.size))
         if hubs.shape[2] == 0:
             value, error = self._integrate(hubs[:, :1])
-            return np.repeat(value, hubs.shape[1], axis=1), np.repeat(error, hubs.shape[1], axis=1)
+            return np.repeat(value[chosen], hubs.shape[1], axis=1), np.repeat(error[chosen], hubs.shape[1], axis=1)
         step = self.field.most_points()
         parts = [self._integrate(hubs[:, i : i + step]) for i in range(0, hubs.shape[1], step)]
         values, errors = zip(*parts, strict=True)
-        return np.concatenate(values, axis=1), np.concatenate(errors, axis=1)
+        return np.concatenate(values, axis=1)[chosen], np.concatenate(errors, axis=1)[chosen]
 
     def _integrate(self, hubs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = solve(self.field, hubs, self._posterior, _ROUGHLY if self._is_rough else TOLERANCE)

@@ -224,9 +224,9 @@ class HostPlate(ContractedPlate):
 
     # --- evaluation ---
 
-    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
-        every = points(np.arange(self.plate.size))
+    def integrate(self, points: Points, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.method == "population":
+            every = points(np.arange(self.plate.size))
             empty = np.zeros((0, 0))
             parts = [
                 inner.log_factors(
@@ -240,12 +240,14 @@ class HostPlate(ContractedPlate):
                 )
                 for block, rules in zip(self._blocks, self._block_rules, strict=True)
             ]
-            return gathered(parts, self._blocks)
+            values, errors = gathered(parts, self._blocks)
+            return values[chosen], errors[chosen]
+        asked = points(chosen)
         if self.method == "direct":
-            empty = np.zeros((every.shape[1], 0))
-            values = np.stack([self._log_joint(row, every[row], empty) for row in range(self.plate.size)])
+            empty = np.zeros((asked.shape[1], 0))
+            values = np.stack([self._log_joint(row, at, empty) for row, at in zip(chosen, asked, strict=True)])
             return values, np.zeros_like(values)
-        pairs = [self._integrals(row, every[row]) for row in range(self.plate.size)]
+        pairs = [self._integrals(row, at) for row, at in zip(chosen, asked, strict=True)]
         return np.stack([value for value, _ in pairs]), np.stack([error for _, error in pairs])
 
     def frozen(self, rows: np.ndarray) -> Frozen:

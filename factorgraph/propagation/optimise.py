@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from factorgraph.errors import GraphError
+from factorgraph.errors import GraphError, name_hint
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
@@ -28,8 +28,8 @@ from factorgraph.propagation.lanes import contracted_plate
 from factorgraph.propagation.linked import linked
 from factorgraph.propagation.regression import design, factor_values, points_of
 from factorgraph.propagation.report import few_draws, moments_of, posterior_draws, values
-from factorgraph.propagation.schedule import run
-from factorgraph.propagation.solution import Moments, Solution
+from factorgraph.propagation.schedule import SCHEDULES, TURNS, run
+from factorgraph.propagation.solution import Corrected, Solution
 from factorgraph.propagation.start import Start, find_start
 from factorgraph.propagation.state import ContractedGraph, EPState, quarantined
 from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out
@@ -69,6 +69,15 @@ class Settings:
         corrected does not depend on it.
     correct
         Whether to check and correct the posterior by importance sampling.
+    schedule
+        Which sites are updated when: all at once (``"parallel"``), one after the other (``"serial"``), those farthest
+        from settled (``"residual"``), at random (``"stochastic"``), or by Newton steps on a convex bound (``"double
+        loop"``), on which all others fall back where they do not settle. All have the same fixed points.
+    batch
+        How many datasets a serial or stochastic schedule updates at a time; by default as many as make 64, or 8, steps
+        of a sweep.
+    delay
+        How many updates late the posterior is that each of these updates sees, as where many machines work at once.
     """
 
     seed: int = 0
@@ -78,8 +87,23 @@ class Settings:
     damping: float = 1.0
     power: float = 1.0
     correct: bool = True
+    schedule: str = "parallel"
+    batch: int | None = None
+    delay: int = 0
 
     def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise GraphError(
+                f"optimise: there is no schedule {self.schedule!r}.{name_hint(str(self.schedule), SCHEDULES)}"
+            )
+        if self.schedule not in TURNS and (self.batch is not None or self.delay):
+            raise GraphError(
+                f"optimise: batch and delay are of the schedules {' and '.join(TURNS)}; got schedule={self.schedule!r}."
+            )
+        if self.batch is not None and self.batch < 1:
+            raise GraphError(f"optimise: batch = {self.batch!r}; at least one dataset is updated at a time.")
+        if self.delay < 0:
+            raise GraphError(f"optimise: delay = {self.delay!r}; it is a number of updates, zero or more.")
         for name in ("damping", "power"):
             value = getattr(self, name)
             if not 0.0 < value <= 1.0:
@@ -234,6 +258,10 @@ def _run(graph: ContractedGraph, state: EPState, settings: Settings) -> tuple[EP
         tolerance=settings.tolerance,
         damping=settings.damping,
         power=settings.power,
+        schedule=settings.schedule,
+        batch=settings.batch,
+        delay=settings.delay,
+        seed=settings.seed,
     )
 
 
@@ -382,18 +410,24 @@ def _solution(
     corrected = correction is not None and correction.k_hat < TRUSTED_K_HAT
     note = _evidence_note(terms, shared, graph)
     ep = moments_of(shared, state, None)
-    answer = moments_of(shared, state, correction if corrected else None)
-    if note:
-        ep, answer = (Moments(mean=m.mean, covariance=m.covariance, log_evidence=np.nan) for m in (ep, answer))
+    checked = None if correction is None else moments_of(shared, state, correction)
     phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
     reported = zip(graph.plates, state.status, strict=True)
     state = replace(state, status=tuple(plate.reported(found) for plate, found in reported))
     contributions, variances = inner_errors(graph, state)
     added, variances = log_factors_corrected(graph, state, variances)
-    ep, answer = (replace(m, log_evidence=m.log_evidence + sum(map(np.sum, added))) for m in (ep, answer))
-    variance = float(sum(map(np.sum, variances)))
-    if corrected and correction is not None:
-        variance += correction.log_evidence_error**2
+    more = np.nan if note else sum(map(np.sum, added))
+    ep = replace(ep, log_evidence=ep.log_evidence + more)
+    variance, found = float(sum(map(np.sum, variances))), None
+    if checked is not None and correction is not None:
+        checked = replace(checked, log_evidence=checked.log_evidence + more)
+        found = Corrected(
+            moments=checked,
+            draws=values(shared, posterior_draws(state, correction, seed=settings.seed)),
+            log_evidence_error=float(np.sqrt(variance + correction.log_evidence_error**2)),
+            effective_sample_size=float(correction.effective_sample_size),
+        )
+    trusted = found if corrected else None
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
     return Solution(
         terms=terms,
@@ -404,7 +438,8 @@ def _solution(
         converged=converged,
         ep=ep,
         ep_draws=values(shared, posterior_draws(state, None, seed=settings.seed)),
-        answer=answer,
+        corrected=found,
+        answer=ep if trusted is None else trusted.moments,
         k_hat=np.nan if correction is None else correction.k_hat,
         is_tempered=correction is not None and correction.is_tempered,
         is_corrected=corrected,
@@ -417,7 +452,7 @@ def _solution(
         inner_error=error,
         factor_errors=tuple(np.sqrt(variance) for variance in variances),
         factor_shifts=tuple(np.sqrt(np.max(c, axis=1, initial=0.0)) for c in contributions),
-        log_evidence_error=float(np.sqrt(variance)),
+        log_evidence_error=float(np.sqrt(variance)) if trusted is None else trusted.log_evidence_error,
         log_evidence_note=note,
         seed=settings.seed,
         seconds=time.perf_counter() - began,

@@ -72,21 +72,39 @@ def quadratic_design(dimension: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def factor_values(
-    plate: ContractedPlate, origin: np.ndarray, scale: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray
+    plate: ContractedPlate,
+    origin: np.ndarray,
+    scale: np.ndarray,
+    mean: np.ndarray,
+    factor: np.ndarray,
+    z: np.ndarray,
+    chosen: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """log f (N, n) and inner error (N, n) of each term at x = mean + factor z; ``mean`` (N, d), ``factor`` (N, d,
-    d)."""
-    return plate.log_factors(points_of(plate, origin, scale, mean, factor, z))
+    d), ``z`` (n, d) or each term's own (N, n, d). Of all terms of the plate, or the N ``chosen`` ones."""
+    return plate.log_factors(points_of(plate, origin, scale, mean, factor, z, chosen), chosen)
 
 
 def points_of(
-    plate: ContractedPlate, origin: np.ndarray, scale: np.ndarray, mean: np.ndarray, factor: np.ndarray, z: np.ndarray
+    plate: ContractedPlate,
+    origin: np.ndarray,
+    scale: np.ndarray,
+    mean: np.ndarray,
+    factor: np.ndarray,
+    z: np.ndarray,
+    chosen: np.ndarray | None = None,
 ) -> Points:
-    """The points x = mean + factor z of each term, in coordinates, as a function of row indices."""
-    index = plate.plate.shared_index
+    """The points x = mean + factor z of each term, in coordinates, as a function of row indices; see
+    `factor_values`. Of terms that are not ``chosen``, points that mean nothing."""
+    index, place = plate.plate.shared_index, np.arange(plate.plate.size)
+    if chosen is not None:
+        place = np.zeros(plate.plate.size, dtype=int)
+        place[chosen] = np.arange(len(chosen))
 
     def points(rows: np.ndarray) -> np.ndarray:
-        x = mean[rows, None, :] + np.einsum("bij,nj->bni", factor[rows], z)
+        at = place[rows]
+        own = "bij,bnj->bni" if z.ndim == 3 else "bij,nj->bni"
+        x = mean[at, None, :] + np.einsum(own, factor[at], z[at] if z.ndim == 3 else z)
         return origin[index[rows]][:, None, :] + scale[index[rows]][:, None, :] * x
 
     return points

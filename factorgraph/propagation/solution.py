@@ -27,6 +27,17 @@ class Moments:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Corrected:
+    """What the check found, trusted or not: moments and equal-weight draws (M, D) in the user's coordinates; error of
+    the log evidence, nats; and how many independent draws the weighted ones are worth."""
+
+    moments: Moments
+    draws: np.ndarray
+    log_evidence_error: float
+    effective_sample_size: float
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Solution:
     """A solved graph.
 
@@ -39,6 +50,8 @@ class Solution:
         settled.
     ep, ep_draws
         Moments and draws (M, D) of EP itself, in the user's coordinates.
+    corrected
+        What the check of EP's answer found; None where none was done.
     answer
         The moments to report: the corrected ones where ``is_corrected``, otherwise those of EP.
     k_hat
@@ -75,6 +88,7 @@ class Solution:
     converged: bool
     ep: Moments
     ep_draws: np.ndarray
+    corrected: Corrected | None
     answer: Moments
     k_hat: float
     is_tempered: bool

@@ -15,6 +15,7 @@ import numpy as np
 from factorgraph.propagation.contracted import ContractedPlate
 from messages.multivariate_normal import unpack
 
+_LEAST_EIGENVALUE = 1e-14  # of a correlation matrix; rounding leaves no more
 LOG_SQRT_2PI = 0.9189385332046727
 
 
@@ -135,14 +136,13 @@ def posterior_of(
 
 
 def _is_usable(log_partition: float, covariance: np.ndarray) -> bool:
-    """Whether rounding has left a distribution: a precision may have a Cholesky factor while its inverse has none."""
-    if not np.isfinite(log_partition):
+    """Whether rounding has left a distribution: a precision may have a Cholesky factor while its inverse, or a part of
+    that, has none."""
+    variance = np.diag(covariance)
+    if not np.isfinite(log_partition) or not np.all(np.isfinite(covariance)) or np.any(variance <= 0.0):
         return False
-    try:
-        np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        return False
-    return True
+    sd = np.sqrt(variance)
+    return len(sd) == 0 or float(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0]) > _LEAST_EIGENVALUE
 
 
 def _scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.ndarray) -> None:

@@ -8,7 +8,7 @@ set by least squares, exact in one step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from factorgraph.propagation.state import (
 from factorgraph.propagation.tilted import matched_sites
 from messages.multivariate_normal import log_partition, natural_from_moments, num_natural, unpack
 from searches.status import Status
+
+Chosen = tuple[np.ndarray, ...]  # ascending row numbers, one array a plate
 
 _GAUSSIAN = 0.1  # of the points, at the start; an edge leaves less
 _MAX_HALVINGS = 30
@@ -103,9 +105,18 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
     return state  # no sites yet: the posterior is the start's own Gaussian
 
 
-def propose(graph: ContractedGraph, state: EPState, power: float = 1.0) -> tuple[Proposal, ...]:
-    """Per plate, the sites that would match the tilted moments at ``state``; of the ``power`` of factors and sites."""
-    return tuple(_propose(plate, state, i, power) for i, plate in enumerate(graph.plates))
+def propose(
+    graph: ContractedGraph, state: EPState, power: float = 1.0, chosen: Chosen | None = None
+) -> tuple[Proposal, ...]:
+    """Per plate, the sites that would match the tilted moments at ``state``; of the ``power`` of factors and sites.
+
+    Of those that are not among the ``chosen`` rows of their plate, the sites that are there.
+    """
+    everyone = chosen or (None,) * len(graph.plates)
+    return tuple(
+        _propose(plate, state, i, power, rows)
+        for i, (plate, rows) in enumerate(zip(graph.plates, everyone, strict=True))
+    )
 
 
 def residual_of(proposals: tuple[Proposal, ...]) -> np.ndarray:
@@ -184,7 +195,7 @@ def take_step(
     info = SweepInfo(
         new.num_steps,
         log_evidence,
-        _change(state, posterior.mean, posterior.covariance),
+        change_between(state, new),
         residual,
         step,
         int(sum(np.sum(s != Status.ok) for s in status)),
@@ -193,11 +204,12 @@ def take_step(
     return new, info
 
 
-def _change(state: EPState, mean: np.ndarray, covariance: np.ndarray) -> float:
-    if len(mean) == 0:
+def change_between(old: EPState, new: EPState) -> float:
+    """Largest change of a mean in standard deviations, or of a log standard deviation."""
+    if len(old.mean) == 0:
         return 0.0
-    old, new = np.sqrt(np.diag(state.covariance)), np.sqrt(np.diag(covariance))
-    return float(max(np.max(np.abs(mean - state.mean) / new), np.max(np.abs(np.log(new / old)))))
+    before, after = np.sqrt(np.diag(old.covariance)), np.sqrt(np.diag(new.covariance))
+    return float(max(np.max(np.abs(new.mean - old.mean) / after), np.max(np.abs(np.log(after / before)))))
 
 
 def _negative(site: np.ndarray, plate: ContractedPlate) -> np.ndarray:
@@ -241,20 +253,45 @@ def _started(plate: ContractedPlate, state: EPState) -> tuple[np.ndarray, np.nda
     return np.where((lost | matched & (effective < _GAUSSIAN))[:, None], 0.0, site), matched
 
 
-def _propose(plate: ContractedPlate, state: EPState, index: int, power: float) -> Proposal:
+def _propose(plate: ContractedPlate, state: EPState, index: int, power: float, chosen: np.ndarray | None) -> Proposal:
     """The sites of one plate that would match the tilted moments; by least squares where exact."""
-    old = state.sites[index]
-    mean, factor = marginals(state.mean, state.covariance, plate.plate.shared_index)
+    there = Proposal(
+        state.sites[index],
+        state.log_normalizers[index],
+        state.exact[index],
+        state.status[index],
+        state.matched[index],
+        np.zeros_like(state.sites[index]),
+    )
+    if chosen is None:
+        return _updated(plate, state, there, power)
+    if len(chosen) == 0:
+        return there
+    part = Proposal(*(getattr(there, field.name)[chosen] for field in fields(there)))
+    part = _updated(plate, state, part, power, chosen)
+    for field in fields(there):
+        whole = getattr(there, field.name).copy()
+        whole[chosen] = getattr(part, field.name)
+        there = replace(there, **{field.name: whole})
+    return there
+
+
+def _updated(
+    plate: ContractedPlate, state: EPState, there: Proposal, power: float, chosen: np.ndarray | None = None
+) -> Proposal:
+    """What is proposed in place of what is ``there``, for all terms of the plate or for those ``chosen``."""
+    old, index = there.site, plate.plate.shared_index
+    mean, factor = marginals(state.mean, state.covariance, index if chosen is None else index[chosen])
     points = design(mean.shape[1])
-    values, _ = factor_values(plate, state.origin, state.scale, mean, factor, points.z)
+    values, _ = factor_values(plate, state.origin, state.scale, mean, factor, points.z, chosen)
     lost = quarantined(values, plate)
     # beyond an edge everything is flat, and not exact
-    update = updated_sites(values, old, mean, factor, points, lost, power=power, never_exact=state.matched[index])
+    update = updated_sites(values, old, mean, factor, points, lost, power=power, never_exact=there.matched)
     site, log_normalizers, status, delta = update.site, update.log_normalizers, update.status, update.delta
     exact = update.exact
-    matched = (state.matched[index] | ~exact) & ~lost & plate.is_free
+    matched = (there.matched | ~exact) & ~lost & plate.is_free
     if np.any(matched):
-        tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor, power)
+        tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor, power, chosen)
         found = matched & tilted_sites.found
         site = np.where(found[:, None], tilted_sites.site, site)
         log_normalizers = np.where(found, tilted_sites.log_normalizers, log_normalizers)

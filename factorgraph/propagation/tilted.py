@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from factorgraph.propagation.contracted import MANY_POINTS, ContractedPlate
-from factorgraph.propagation.regression import site_from_z, site_in_z
+from factorgraph.propagation.regression import factor_values, site_from_z, site_in_z
 from messages.multivariate_normal import natural_from_moments, unpack
 from searches.quasi import normal_points
 
@@ -43,8 +43,9 @@ def matched_sites(
     mean: np.ndarray,
     factor: np.ndarray,
     power: float = 1.0,
+    chosen: np.ndarray | None = None,
 ) -> Matched:
-    """Match the moments of every tilted distribution of a plate.
+    """Match the moments of every tilted distribution of a plate, or of the N ``chosen`` ones.
 
     Moments are those of the posterior, which are known, plus the difference between tilted distribution and posterior
     on the same points: of a weak site, the error of the points is as weak.
@@ -60,21 +61,15 @@ def matched_sites(
     """
     dimension = mean.shape[1]
     constant, in_z = site_in_z(site, mean, factor)  # from here on the posterior is N(0, I)
+    unit = np.broadcast_to(np.eye(dimension), factor.shape)
     centre, spread = _cavity(power * in_z, dimension)
-    num_points = _MOST_POINTS if len(site) <= _FEW_DATASETS else MANY_POINTS
+    num_points = _MOST_POINTS if plate.plate.size <= _FEW_DATASETS else MANY_POINTS
     first, second = _standard_points(dimension, num_points)
     near = np.broadcast_to(_WIDER * first, (len(site), *first.shape))
     z = np.concatenate([near, centre[:, None] + np.einsum("nij,kj->nki", spread, second)], axis=1)
-    unit = np.broadcast_to(np.eye(dimension), spread.shape)
     log_proposal = np.logaddexp(_log_normal(z, np.zeros_like(centre), _WIDER * unit), _log_normal(z, centre, spread))
     log_posterior = _log_normal(z, np.zeros_like(centre), unit) - log_proposal
-    index = plate.plate.shared_index
-
-    def points(rows: np.ndarray) -> np.ndarray:
-        x = mean[rows, None] + np.einsum("nij,nkj->nki", factor[rows], z[rows])
-        return origin[index[rows]][:, None] + scale[index[rows]][:, None] * x
-
-    values, _ = plate.log_factors(points)
+    values, _ = factor_values(plate, origin, scale, mean, factor, z, chosen)
     values = np.where(np.isfinite(values), values, -np.inf)
     linear, quadratic = unpack(in_z, dimension)
     log_site = np.einsum("nki,ni->nk", z, linear) - 0.5 * np.einsum("nki,nij,nkj->nk", z, quadratic, z)
@@ -90,7 +85,7 @@ def matched_sites(
     tilted = natural_from_moments(
         np.where(found[:, None], shift, 0.0), np.where(found[:, None, None], covariance, unit)
     )
-    new = in_z + (tilted - natural_from_moments(np.zeros_like(centre), unit)) / power
+    new = in_z + (tilted - natural_from_moments(np.zeros_like(shift), unit)) / power
     new = np.where(found[:, None], new, in_z)
     return Matched(
         site_from_z(new, mean, factor), np.where(found, (total - total_posterior) / power - constant, 0.0), found

@@ -326,16 +326,21 @@ class TracedPlate(ContractedPlate):
             return np.zeros((2, dimension))
         return jax.device_put(uniform_points(self._num_points, dimension, self.seed + 2))
 
-    def integrate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
+    def integrate(self, points: Points, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         uniform = self._uniform()
+        wanted = np.zeros(self.plate.size, dtype=bool)
+        wanted[chosen] = True
+        needed = [i for i, block in enumerate(self._blocks) if np.any(wanted[block.rows])]
+        blocks = [self._blocks[i] for i in needed]
         parts = [
-            self._block_factors(arrays, rule, uniform, points(block.rows), block.num)
-            for block, arrays, rule in zip(self._blocks, self._arrays, self._rules, strict=True)
+            self._block_factors(self._arrays[i], self._rules[i], uniform, points(block.rows), block.num)
+            for i, block in zip(needed, blocks, strict=True)
         ]
-        found = gathered(parts, self._blocks)
+        values, errors = gathered(parts, blocks)
+        evaluated = np.concatenate([block.rows[: block.num] for block in blocks])
         if self.method != "population":  # whose nodes are re-weighted without a call
-            self.num_calls += found[0].shape[1] * (uniform.shape[0] if self.method == "joint" else 1)
-        return found
+            self.num_calls[evaluated] += values.shape[1] * (uniform.shape[0] if self.method == "joint" else 1)
+        return values[wanted[evaluated]], errors[wanted[evaluated]]
 
     def _block_factors(
         self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray, count: np.int64

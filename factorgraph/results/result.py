@@ -19,6 +19,7 @@ from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
+from factorgraph.results.corrected_result import CorrectedResult
 from factorgraph.results.correlation import CorrelationPosterior, correlation_of
 from factorgraph.results.dataset_result import DatasetResult
 from factorgraph.results.datatree import dataset_of, datatree_of, write_netcdf
@@ -196,6 +197,12 @@ class Result:
     def ep(self) -> EPResult:
         """What expectation propagation itself found."""
         return EPResult(self._solution, self._graph.names)
+
+    @cached_property
+    def corrected(self) -> CorrectedResult | None:
+        """What checking EP's answer found, trusted or not; None where EP is exact, or nothing was checked."""
+        found = self._solution.corrected
+        return None if found is None else CorrectedResult(self._solution, found, self._graph.names)
 
     @property
     def ep_history(self) -> list[SweepInfo]:

@@ -10,7 +10,7 @@ from scipy import stats
 
 import factorgraph as fg
 from factorgraph.propagation.optimise import inner_errors, log_factors_corrected, prepare
-from factorgraph.propagation.schedule import run
+from factorgraph.propagation.parallel import run
 from factorgraph.propagation.sweep import initial_state
 
 NUM, PLANTED = 30, 0.7

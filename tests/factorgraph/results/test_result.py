@@ -48,6 +48,28 @@ def test_ep_keeps_its_own_answer(solved):
     assert repr(result.ep).startswith("EPResult(converged, ")
 
 
+def test_the_corrected_answer_is_an_object_of_its_own(solved):
+    corrected, result, parent = solved.result.corrected, solved.result, solved.schools.parent
+    assert corrected.is_trusted
+    assert corrected.log_evidence == result.log_evidence
+    assert corrected.log_evidence_error == result.log_evidence_error
+    assert corrected.k_hat == result.k_hat
+    assert corrected.mean_field.mean[parent.sigma] == result.mean_field.mean[parent.sigma]
+    np.testing.assert_array_equal(corrected.draws, result.draws)
+    assert 500.0 < corrected.effective_sample_size < 8192.0
+    assert repr(corrected).startswith("CorrectedResult(importance sampling, ")
+
+
+def test_a_correction_that_is_not_trusted_can_be_looked_at(solved):
+    found = solved.result._solution
+    solution = replace(found, is_corrected=False, answer=found.ep, k_hat=0.9, log_joint=None)
+    with pytest.warns(UserWarning, match="could not be corrected"):
+        result = Result.from_solution(solved.schools.graph, solution)
+    assert not result.corrected.is_trusted
+    assert result.corrected.log_evidence == pytest.approx(solved.exact.log_evidence, abs=0.05)
+    assert "k-hat 0.90, NOT TRUSTED" in repr(result.corrected)
+
+
 def test_names_of_the_older_interface(solved):
     result, parent = solved.result, solved.schools.parent
     assert result.updated_ep_mean_field.mean_field.mean[parent.mean] == result.mean_field.mean[parent.mean]
