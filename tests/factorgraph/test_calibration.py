@@ -16,11 +16,13 @@ import factorgraph as fg
 from tests.factorgraph.calibration.exact import grid_moments, moved, solver
 from tests.factorgraph.calibration.models import (
     CASES,
+    Counts,
     Measurement,
     gaussian_parent,
     mean_and_scatter,
     population,
 )
+from tests.factorgraph.test_scatter import assert_close, midpoints, quadrature
 
 long = pytest.mark.long
 SEED = 1
@@ -135,6 +137,47 @@ def test_a_fault_of_the_graph_is_caught(solve, noise, quantity):
     case = mean_and_scatter(noise=noise)
     found = fg.calibrate(case.graph, case.simulate, solve=solve, seed=SEED)
     assert quantity in {check.quantity for check in found.failures}, found.info
+
+
+# --- against NUTS on the joint model ---
+
+
+@pytest.mark.slow
+def test_nuts_over_all_unknowns():
+    """T-CAL 4: counts of fifty objects. Means within 0.1 sds, sds within 10 %; both agree with quadrature, EP by far the
+    better."""
+    pytest.importorskip("blackjax")
+    rng = np.random.default_rng(7)
+    exposures = np.geomspace(2.0, 40.0, 50)
+    counts = rng.poisson(exposures * np.exp(rng.normal(0.5, 0.6, 50))).astype(float)
+    parent = gaussian_parent()
+    graph = population(parent, [Counts(*pair) for pair in zip(counts.tolist(), exposures.tolist())])
+    result = graph.optimise(seed=0)
+    chains = fg.NUTS(num_warmup=500, num_draws=2000).fit(model=graph.global_prior_model, analysis=graph, seed=1)
+    assert np.min(chains.samples.diagnostics["ess"]) > 0.03**-2.0
+
+    shared = [parent.mean, parent.sigma]
+    variables = shared + [factor.prior_model.x for factor in graph.factors]
+    (mean, scale), (nuts_mean, nuts_scale) = (
+        (np.array([moments.mean[v] for v in variables]), np.array([moments.scale[v] for v in variables]))
+        for moments in (result.mean_field, chains.mean_field)
+    )
+    assert np.max(np.abs(mean - nuts_mean) / nuts_scale) < 0.1
+    assert np.max(np.abs(scale / nuts_scale - 1.0)) < 0.1
+    assert result.k_hat < 0.7
+    assert f"k-hat {result.k_hat:.2f}" in result.info
+
+    x = midpoints(-4.0, 5.0, 1800)
+    known = quadrature(
+        lambda a, b: stats.norm.logpdf(a) + stats.halfnorm.logpdf(b),
+        stats.norm.pdf,
+        stats.poisson.pmf(counts[:, None], exposures[:, None] * np.exp(x)),
+        x,
+        ((-1.0, 2.0), (0.02, 3.0)),
+    )
+    assert_close(result, shared, known, shift=0.02, spread=0.02)
+    assert_close(result.ep, shared, known, shift=0.1, spread=0.1)
+    assert_close(chains, shared, known, shift=0.1, spread=0.1)
 
 
 # --- edges ---

@@ -1,7 +1,8 @@
 """Laws of expectation propagation that no single posterior shows (T-EP of the list of reliability tests).
 
 1 (exactness) is in `test_exactness`, 7 and 8 (bad datasets, no variance) in `test_bad_input`, 9 for shared variables in
-`test_hard_cases`, the halving and damping of 4 and 6 in `propagation.test_schedule`.
+`test_hard_cases`, 11 in `test_failing_searches`, 12 in `test_search_noise`, the halving and damping of 4 and 6 in
+`propagation.test_schedule`.
 """
 
 from __future__ import annotations

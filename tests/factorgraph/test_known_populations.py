@@ -1,6 +1,7 @@
 """Populations with known answers: exact by quadrature, and EP's own fixed points by an independent implementation.
 
-B14 to B17, B19 and B21 of the list (ep.md C); B18 is `test_scatter.test_no_scatter_collapse`.
+B14 to B17, B19 and B21 of the list (ep.md C); B18 is `test_scatter.test_no_scatter_collapse`, B20
+is in `test_samples_factor`.
 """
 
 from __future__ import annotations
@@ -196,14 +197,16 @@ def solved_ladder(y, errors):
     return graph.optimise(seed=0), [parent.mean, parent.sigma]
 
 
-def exact_ladder(y, errors):
+def exact_ladder(y, errors, reach=1.0):
+    """``reach`` of the grid: more where the measurements say little."""
+
     def log_joint(mu, t):
         total = stats.norm.logpdf(mu, 50.0, 10.0) + stats.norm.logpdf(t, np.log(10.0), 1.0)
         for value, error in zip(y, errors):
             total += stats.norm.logpdf(value, mu, np.hypot(np.exp(t), error))
         return total
 
-    width = 8.0 / np.sqrt(len(y))
+    width = reach * 8.0 / np.sqrt(len(y))
     axes = (
         y.mean() + y.std() * width * np.linspace(-1.0, 1.0, 161),
         0.5 * np.log(y.var() - np.mean(errors**2)) + width * np.linspace(-1.2, 0.8, 201),

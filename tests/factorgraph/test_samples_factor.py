@@ -10,6 +10,8 @@ from scipy.special import logsumexp
 
 import factorgraph as fg
 from factorgraph.errors import GraphError, LikelihoodError
+from searches.status import Status
+from tests.factorgraph.test_known_populations import exact_ladder, ladder
 from tests.factorgraph.test_scatter import Measurement, Object
 
 PRIOR = (2.0, 5.0)  # mean and sd of the prior that the draws are made with
@@ -106,6 +108,89 @@ def test_too_few_draws_where_the_parent_is():
     graph, _ = graph_of(draws, log_evidences, widest=2.0)
     with pytest.warns(UserWarning, match="dataset_7"):
         graph.optimise(seed=0)
+
+
+# --- B20: the ladder, amortised ---
+
+
+def amortised(y, errors, reference, num_draws=200):
+    """Every object by stratified draws of its posterior under N(reference), in random order."""
+    precision = errors**-2.0 + reference[1] ** -2.0
+    mean = (y * errors**-2.0 + reference[0] * reference[1] ** -2.0) / precision
+    strata = stats.norm.ppf((np.arange(num_draws) + 0.5) / num_draws)
+    draws = np.random.default_rng(0).permuted(np.tile(strata, (len(y), 1)), axis=1)
+    log_evidence = stats.norm.logpdf(y, reference[0], np.hypot(errors, reference[1]))
+    parent = fg.HierarchicalFactor(
+        fg.GaussianPrior, mean=fg.GaussianPrior(50.0, 10.0), sigma=fg.LogGaussianPrior(float(np.log(10.0)), 1.0)
+    )
+    factors = []
+    for chain, log_z in zip(mean[:, None] + draws / np.sqrt(precision)[:, None], log_evidence, strict=True):
+        factor = fg.SamplesFactor({"x": chain}, prior={"x": fg.GaussianPrior(*reference)}, log_evidence=log_z)
+        parent.add_drawn_variable(factor.prior_model.x)
+        factors.append(factor)
+    return fg.FactorGraphModel(*factors, parent).optimise(seed=0), (parent.mean, parent.sigma)
+
+
+def kappa(y, errors):
+    """The reference of the second pass: the population as the objects' own fits have it, 1.5 times as wide."""
+    return y.mean(), 1.5 * np.sqrt(y.var() - np.mean(errors**2))
+
+
+def compared(result, variables, known):
+    """Shifts in exact sds, and ratios of sds."""
+    scale = np.sqrt(known.variance)
+    mean = np.array([result.mean_field.mean[variable] for variable in variables])
+    return (mean - known.mean) / scale, np.array([result.mean_field.scale[variable] for variable in variables]) / scale
+
+
+FLAT = (50.0, 1000.0)
+
+
+@pytest.mark.parametrize("num", [100, 300])
+@pytest.mark.parametrize("wide", [False, True], ids=["kappa", "flat"])
+def test_amortised_ladder(num, wide):
+    """B20: where measurements are sharper than the population is wide, either reference will do."""
+    y, errors = ladder(num)
+    result, variables = amortised(y, errors, FLAT if wide else kappa(y, errors))
+    known = exact_ladder(y, errors)
+    shift, ratio = compared(result, variables, known)
+    assert np.max(np.abs(shift)) < 0.05
+    assert np.max(np.abs(ratio - 1.0)) < 0.01
+    assert abs(result.log_evidence - known.log_evidence) < 0.05 + result.log_evidence_error
+    assert set(result.status.values()) == {Status.ok}
+    assert result.converged
+
+
+def noisy_ladder(num):
+    """B17 with errors of 10 to 15: each measurement is worse than the population is wide."""
+    random = np.random.default_rng(1)
+    theta, errors = 50.0 + 10.0 * random.standard_normal(num), random.uniform(10.0, 15.0, num)
+    return theta + errors * random.standard_normal(num), errors
+
+
+@pytest.mark.filterwarnings("ignore:.*uncertain by up to.*:UserWarning")
+def test_amortised_ladder_of_noisy_measurements():
+    """B20: draws under a reference near the population serve where a flat one does not."""
+    y, errors = noisy_ladder(300)
+    result, variables = amortised(y, errors, kappa(y, errors))
+    shift, ratio = compared(result, variables, exact_ladder(y, errors, reach=3.0))
+    assert np.max(np.abs(shift)) < 0.05
+    assert np.max(np.abs(ratio - 1.0)) < 0.02
+    assert set(result.status.values()) == {Status.ok}
+
+
+def test_a_flat_reference_for_noisy_measurements_is_told():
+    """B20: few of two hundred draws lie where the population is. The answer is off by more than the other reference's,
+    and says so three times: by its errors, by the datasets' status, and by a warning."""
+    y, errors = noisy_ladder(300)
+    with pytest.warns(UserWarning, match=r"uncertain by up to.*dataset\(s\) may be wrong"):
+        result, variables = amortised(y, errors, FLAT)
+    shift, _ = compared(result, variables, exact_ladder(y, errors, reach=3.0))
+    stated = result._solution.inner_error
+    assert np.max(np.abs(shift)) > 0.05
+    assert np.all(np.abs(shift) < 3.0 * stated)
+    assert Status.poor_proposal in result.status.values()
+    assert "inner error" in result.info
 
 
 def test_misuse():
