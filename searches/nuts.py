@@ -1,7 +1,8 @@
 """The No-U-Turn sampler (Hoffman & Gelman 2014) of BlackJAX, several chains side by side in one compiled call.
 
 Every chain starts from the best of its own draws of the prior, so that chains which end in different places show in
-R-hat. There is no evidence; `SMC` and nested sampling have one.
+R-hat; where the prior is improper, from a draw about the mode. There is no evidence; `SMC` and nested sampling have
+one.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .errors import LikelihoodFailedError, MissingPackageError, SearchWarning
+from .errors import LikelihoodFailedError, MissingPackageError, SearchError, SearchWarning
 from .guard import Guard
+from .laplace import find_mode
 from .samples import Samples
 from .search import Search, check_positive, collect, require, search_settings
 from .status import Status
@@ -25,6 +27,7 @@ from .target import LogDensity, Target, checked_log_density
 Array = Any  # jax.Array, or numpy.ndarray once it is on the host
 
 _STARTS = 32  # draws of the prior, of which a chain starts from the best
+_WIDER = 2.0  # than the curvature at the mode: starts where the prior is improper
 _LARGEST_DENSE = 100  # parameters
 _TOLERATED_R_HAT = 1.01
 _FEWEST_EFFECTIVE = 100  # draws a chain
@@ -48,6 +51,9 @@ class NUTS(Search):
     ``diagnostics`` has ``r_hat`` and ``ess``, (P,), rank-normalised and of split chains (Vehtari et al. 2021), the
     number of divergent draws, the mean acceptance, and ``chain`` (n,), that of each draw. With R-hat above 1.01 or
     fewer than 100 effective draws a chain the status is `max_steps_reached`.
+
+    An improper prior has no draws: then the mode is looked for from the origin, and the chains start about it, twice as
+    wide as the curvature there says. Other modes are not found.
     """
 
     num_chains: int = 4
@@ -62,7 +68,7 @@ class NUTS(Search):
         check_positive("NUTS", target_acceptance=self.target_acceptance, max_num_doublings=self.max_num_doublings)
 
     def run(self, target: Target, *, seed: int) -> Samples:
-        require(target, "NUTS", proper_prior=True, jax=True)
+        require(target, "NUTS", jax=True)
         blackjax()
         guard = target.guard()
         start = _starts(target, guard, self.num_chains, seed)
@@ -133,16 +139,30 @@ def blackjax() -> Any:
 
 
 def _starts(target: Target, guard: Guard, num_chains: int, seed: int) -> np.ndarray:
-    """(C, P), for every chain the best of its draws of the prior."""
+    """(C, P), for every chain the best of its draws of the prior, or its first possible one about the mode."""
     x = np.random.default_rng([seed, 1]).standard_normal((num_chains * _STARTS, target.num_parameters))
+    if not target.proper_prior:
+        x = _about_the_mode(target, guard, x)
     values = target.log_likelihoods(x, guard).reshape(num_chains, _STARTS)
-    best = np.argmax(values, axis=1)
+    best = np.argmax(values if target.proper_prior else np.isfinite(values), axis=1)
     if not np.all(np.isfinite(values[np.arange(num_chains), best])):
         raise LikelihoodFailedError(
-            f"The log likelihood is not finite at any of {_STARTS} points drawn from the prior: narrow the priors, or "
-            f"mend the likelihood. {guard.report() if guard.num_bad else ''}"
+            f"The log likelihood is not finite at any of {_STARTS} points drawn "
+            f"{'from the prior' if target.proper_prior else 'about the mode'}: narrow the priors, or mend the "
+            f"likelihood. {guard.report() if guard.num_bad else ''}"
         )
     return x.reshape(num_chains, _STARTS, -1)[np.arange(num_chains), best]
+
+
+def _about_the_mode(target: Target, guard: Guard, z: np.ndarray) -> np.ndarray:
+    """(n, P) points of the normal distribution at the mode, wider than the curvature there, from standardised ones."""
+    mode = find_mode(target, guard=guard)
+    if not np.all(np.isfinite(mode.covariance)):
+        raise SearchError(
+            f"NUTS found a log density without curvature at {mode.x}: give every variable a proper prior."
+        )
+    variances, axes = np.linalg.eigh(mode.covariance)
+    return mode.x + _WIDER * (z * np.sqrt(np.maximum(variances, 0.0))) @ axes.T
 
 
 @partial(

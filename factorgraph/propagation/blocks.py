@@ -51,20 +51,21 @@ def gathered(parts: Sequence[Any], blocks: Sequence[Block]) -> Any:
     )
 
 
-def over_datasets(function: Callable[[Any], Any], arrays: Any, count: Array) -> Any:
-    """``function`` of the first ``count`` entries of a tree of ``arrays`` (B, ...), `LANES` at a time; traced.
+def over_datasets(function: Callable[[Any], Any], arrays: Any, count: Array, lanes: int = LANES) -> Any:
+    """``function`` of the first ``count`` entries of a tree of ``arrays`` (B, ...), ``lanes`` at a time; traced.
 
-    Where entries were left out the result (B, ...) is zero.
+    Where entries were left out the result (B, ...) is zero. The last lanes work on repeats: where one dataset keeps a
+    processor busy, one lane wastes nothing.
     """
     size = jax.tree.leaves(arrays)[0].shape[0]
-    batches = jax.tree.map(lambda a: a.reshape(size // LANES, LANES, *a.shape[1:]), arrays)
+    batches = jax.tree.map(lambda a: a.reshape(size // lanes, lanes, *a.shape[1:]), arrays)
     batched = jax.jit(jax.vmap(function), inline=True)  # traced once, for its shapes and in the loop
     shapes = jax.eval_shape(batched, jax.tree.map(lambda a: a[0], batches))
-    empty = jax.tree.map(lambda s: jnp.zeros((size // LANES, *s.shape), s.dtype), shapes)
+    empty = jax.tree.map(lambda s: jnp.zeros((size // lanes, *s.shape), s.dtype), shapes)
 
     def one_batch(index: Array, found: Any) -> Any:
         part = batched(jax.tree.map(lambda a: a[index], batches))
         return jax.tree.map(lambda whole, value: whole.at[index].set(value), found, part)
 
-    found = jax.lax.fori_loop(0, -(-count // LANES), one_batch, empty)
+    found = jax.lax.fori_loop(0, -(-count // lanes), one_batch, empty)
     return jax.tree.map(lambda a: a.reshape(size, *a.shape[2:]), found)

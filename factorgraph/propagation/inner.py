@@ -23,13 +23,14 @@ import numpy as np
 
 from factorgraph.graph.density import DatasetArrays, Signature, log_joint
 from factorgraph.propagation import analytic, joint, population
-from factorgraph.propagation.blocks import over_datasets
+from factorgraph.propagation.blocks import LANES, over_datasets
 from factorgraph.propagation.kernel import kernel
 from factorgraph.propagation.weighted import PrivatePosterior, local_values
 
 Array = Any
 
 _DRAWS_PER_CALL = 64
+_LANES = {"joint": 1}  # hundreds of likelihood calls for each value of phi
 
 LOG_FACTORS: dict[str, Any] = {
     "direct": analytic.direct_log_factor,
@@ -68,7 +69,7 @@ def log_factors(
         finite = jnp.isfinite(value)
         return jnp.where(finite, value, -jnp.inf), jnp.where(finite & jnp.isfinite(error), error, 0.0)
 
-    return over_datasets(dataset, (arrays, rule, phi), count)
+    return over_datasets(dataset, (arrays, rule, phi), count, _LANES.get(method, LANES))
 
 
 class LocalPosterior(NamedTuple):
@@ -145,7 +146,7 @@ def _some_posteriors(
         found = _PRIVATE_POSTERIORS[method](signature, uniform, arrays, rule, points, chance)
         return PrivatePosterior(local_values(signature, arrays.local, found.z), *found[1:])
 
-    return over_datasets(dataset, (arrays, rule, phi, chance), count)
+    return over_datasets(dataset, (arrays, rule, phi, chance), count, _LANES.get(method, LANES))
 
 
 @kernel("signature")

@@ -147,7 +147,7 @@ def explore(
         adaptation = adapt(jax.vmap(relative), reference, table, shift[0], start)
         return conditional_of(signature, adaptation, local, frame, shift)
 
-    return over_datasets(dataset, (arrays, shift, frame, start), count)
+    return over_datasets(dataset, (arrays, shift, frame, start), count, lanes=1)
 
 
 def conditional_of(

@@ -11,7 +11,13 @@ from tests.cases.ladder import sh0es, sh0es_offsets, sh0es_scatter
 from tests.cases.line import line, line_with_outliers
 from tests.cases.pantheon import pantheon_lcdm, pantheon_statistical, pantheon_wcdm
 from tests.cases.planets import hd_164922
-from tests.cases.radon import radon_minnesota, radon_minnesota_slopes, radon_minnesota_uranium, radon_states
+from tests.cases.radon import (
+    radon_minnesota,
+    radon_minnesota_slopes,
+    radon_minnesota_uranium,
+    radon_states,
+    radon_states_pooled,
+)
 from tests.cases.schools import eight_schools
 from tests.cases.slacs import slacs_dynamics, slacs_imaging, slacs_trend
 from tests.cases.variable_stars import rr_lyrae
@@ -24,6 +30,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
         radon_minnesota_uranium,
         radon_minnesota_slopes,
         radon_states,
+        radon_states_pooled,
         seeds,
         baseball,
         slacs_imaging,

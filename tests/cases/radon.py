@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 import factorgraph as fg
 from tests.cases.case import Case, known, reference, table
-from tests.cases.mixed_model import log_evidence
+from tests.cases.mixed_model import exact
 
 
 class County:
@@ -82,9 +83,13 @@ def radon(data: Path, title: str, name: str, *, uranium: bool, slopes: bool = Fa
             private,
             by_quantiles=["sigma_alpha", "sigma_beta"] if slopes else ["sigma_alpha"],
         ),
-        log_evidence=log_evidence(list(counties.values()), uranium=uranium, slopes=slopes),
-        search=fg.DynestyStatic(nlive=300) if len(counties) < 100 else fg.Laplace(num_draws=4096),
+        log_evidence=exact(list(counties.values()), uranium=uranium, slopes=slopes).log_evidence,
+        search=_search(len(counties)),
     )
+
+
+def _search(num_counties: int) -> Any:
+    return fg.DynestyStatic(nlive=300) if num_counties < 100 else fg.Laplace(num_draws=4096)
 
 
 def radon_minnesota(data: Path) -> Case:
@@ -104,3 +109,28 @@ def radon_minnesota_slopes(data: Path) -> Case:
 def radon_states(data: Path) -> Case:
     """386 counties, 12,573 houses."""
     return radon(data, "radon, all states", "radon_all-hierarchical_intercept", uranium=True)
+
+
+def radon_states_pooled(data: Path) -> Case:
+    """386 counties that differ in their intercepts alone: the reference is exact."""
+    counties = houses_of(data / "radon" / "radon_all.csv")
+    length = max(houses.shape[1] for houses in counties.values())
+    mu, sigma_alpha, sigma_y = fg.GaussianPrior(0.0, 10.0), fg.HalfNormalPrior(1.0), fg.HalfNormalPrior(1.0)
+    parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=mu, sigma=sigma_alpha)
+    factors = []
+    for county, houses in counties.items():
+        model = fg.Model(County, sigma_y=sigma_y, beta=0.0)
+        parent.add_drawn_variable(model.alpha)
+        factors.append(fg.AnalysisFactor(model, Houses(*houses, length), name=f"county {county}"))
+    posterior = exact(list(counties.values()), uranium=False, slopes=False, floors=False)
+    means = [*posterior.fixed_mean, *posterior.scale_mean]
+    sds = [*posterior.fixed_sd, *posterior.scale_sd]
+    shared = {"mu_alpha": mu, "sigma_alpha": sigma_alpha, "sigma_y": sigma_y}
+    entries = {name: {"mean": mean, "sd": sd} for name, mean, sd in zip(shared, means, sds, strict=True)}
+    return Case(
+        title="radon, all states, no covariates",
+        graph=fg.FactorGraphModel(*factors, parent),
+        known=known({"parameters": entries}, shared),
+        log_evidence=posterior.log_evidence,
+        search=_search(len(counties)),
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import digamma, polygamma
 
 import factorgraph as fg
 from searches import (
     NUTS,
     LikelihoodFailedError,
     LikelihoodTypeError,
+    SearchError,
     SearchWarning,
     SettingError,
     Status,
@@ -37,6 +39,26 @@ def test_correlated_gaussian(dimension):
     assert len(samples) == len(samples.diagnostics["chain"]) == 4000
     assert samples.num_calls > 2 * len(samples)
     np.testing.assert_allclose(samples.log_likelihood, known.target.log_likelihoods(samples.x), rtol=1e-9)
+
+
+def flat(x, data):
+    return 0.0 * x[0]
+
+
+def skewed(x, data):
+    """The logarithm of a Gamma variable of this shape, far from the origin."""
+    return data * (x[0] - 20.0) - jnp.exp(x[0] - 20.0)
+
+
+def test_an_improper_prior_is_started_about_the_mode():
+    """log Gamma(2) has mean digamma(2) and variance trigamma(2)."""
+    target = Target(names=("a",), log_likelihood=skewed, log_prior=flat, data=2.0, proper_prior=False)
+    samples = NUTS(num_draws=500).run(target, seed=1)
+    error = 4.0 / np.sqrt(samples.diagnostics["ess"][0])
+    sd = np.sqrt(polygamma(1, 2.0))
+    assert samples.diagnostics["r_hat"][0] < 1.02
+    assert abs(samples.mean[0] - 20.0 - digamma(2.0)) < error * sd
+    assert samples.standard_deviation[0] == pytest.approx(sd, rel=error)
 
 
 def test_chains_in_different_modes_are_noticed():
@@ -92,8 +114,9 @@ def test_what_it_refuses():
         NUTS().run(Target(names=("a", "b"), log_likelihood=lambda x, data: x), seed=1)
     with pytest.raises(TargetError, match="DynestyStatic"):
         NUTS().run(Target(names=("a",), log_likelihood=plain, is_jax=False), seed=1)
-    with pytest.raises(TargetError, match="proper prior"):
-        NUTS().run(Target(names=("a",), log_likelihood=plain, log_prior=plain, proper_prior=False), seed=1)
+    improper = Target(names=("a",), log_likelihood=plain, log_prior=plain, data=np.zeros(1), proper_prior=False)
+    with pytest.raises(SearchError, match="without curvature.*proper prior"):
+        NUTS().run(improper, seed=1)
     with pytest.raises(SettingError, match="Did you mean 'num_draws'"):
         NUTS(num_draw=1)
     with pytest.raises(SettingError, match="num_chains must be positive"):
