@@ -64,7 +64,9 @@ def distance_ladder(folder: Path, offset: Callable[[], Any] | None = None) -> tu
     return factors, unknowns
 
 
-def case_of(data: Path, title: str, block: str, factors: list[Any], unknowns: dict[str, Any], **options: Any) -> Case:
+def case_of(
+    data: Path, title: str, block: str, factors: list[Any], unknowns: dict[str, Any], search: Any = None, **options: Any
+) -> Case:
     answer = reference(data / "sh0es2022" / "reference.json")[block]
     entries = {name: unknowns[name] for name in answer["parameters"]}
     private = {name: variable for name, variable in entries.items() if name not in GLOBALS and name != "s_off"}
@@ -73,7 +75,7 @@ def case_of(data: Path, title: str, block: str, factors: list[Any], unknowns: di
         title=title,
         graph=fg.FactorGraphModel(*factors),
         known=known(answer, shared, private, **options),
-        search=fg.Laplace(num_draws=4096),
+        search=search or fg.Laplace(num_draws=4096),
     )
 
 
@@ -88,7 +90,7 @@ def sh0es_offsets(data: Path) -> Case:
 
 
 def sh0es_scatter(data: Path) -> Case:
-    """The scatter of the offsets is unknown, with mass down to zero."""
+    """The scatter of the offsets is unknown, with mass down to zero: no curvature at a mode tells of it."""
     parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=0.0, sigma=fg.UniformPrior(0.0, 0.3))
 
     def drawn() -> fg.GaussianPrior:
@@ -99,4 +101,5 @@ def sh0es_scatter(data: Path) -> Case:
     factors, unknowns = distance_ladder(data / "sh0es2022", drawn)
     unknowns["s_off"] = parent.sigma
     title = "SH0ES, offsets of unknown scatter"
-    return case_of(data, title, "C_host_offsets_free_scatter", [*factors, parent], unknowns, by_quantiles=["s_off"])
+    block = "C_host_offsets_free_scatter"
+    return case_of(data, title, block, [*factors, parent], unknowns, fg.NUTS(), by_quantiles=["s_off"])
