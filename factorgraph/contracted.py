@@ -8,7 +8,7 @@ from typing import Any
 
 from factorgraph.model.collection import Collection
 from factorgraph.model.variable import Variable
-from factorgraph.propagation.contracted_target import Graph, contracted_target
+from factorgraph.propagation.contracted_target import Doubts, Graph, contracted_target
 from searches.target import Target
 
 _MOST_NAMES = 5
@@ -47,16 +47,18 @@ class Contracted:
         return Collection(list(self.variables))
 
     @cached_property
-    def _prepared(self) -> tuple[Target, tuple[str, ...]]:
-        target, left_out = contracted_target(self._graph, self._seed, self._optimiser)
-        if left_out:
-            more = ", ..." * (len(left_out) > _MOST_NAMES)
-            warnings.warn(
-                f"{len(left_out)} dataset(s) are left out, their likelihood is finite nowhere: "
-                f"{', '.join(left_out[:_MOST_NAMES])}{more}.",
-                stacklevel=3,
-            )
-        return target, left_out
+    def _prepared(self) -> tuple[Target, Doubts]:
+        target, doubts = contracted_target(self._graph, self._seed, self._optimiser)
+        failures = [f"{name} ({why})" for name, why in doubts.search_failures.items()]
+        for names, what in (
+            (doubts.left_out, "are left out, their likelihood is finite nowhere"),
+            (doubts.unreached, "may be wrong, the points of their integrals did not reach the likelihood"),
+            (failures, "were explored by importance sampling, the optimiser having failed"),
+        ):
+            if names:
+                more = ", ..." * (len(names) > _MOST_NAMES)
+                warnings.warn(f"{len(names)} dataset(s) {what}: {', '.join(names[:_MOST_NAMES])}{more}.", stacklevel=3)
+        return target, doubts
 
     @property
     def target(self) -> Target:
@@ -65,4 +67,4 @@ class Contracted:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        return self._prepared[1]
+        return self._prepared[1].left_out

@@ -114,9 +114,21 @@ def plate_arrays(plate: ContractedPlate, kept: np.ndarray) -> PlateArrays:
     return PlateArrays(arrays, rule, batched(plate.plate.shared_index[rows]), batched(weight), frozen.uniform)
 
 
-def contracted_target(graph: Graph, seed: int, optimiser: Any) -> tuple[Target, tuple[str, ...]]:
-    """The target over ``graph.shared``, in that order; and the names of the datasets left out, whose log f is finite
-    nowhere near the mode.
+class Doubts(NamedTuple):
+    """What should be known of the datasets of a contracted graph.
+
+    ``left_out`` are the names of those whose log f is finite nowhere near the mode, ``unreached`` of those whose own
+    likelihood the points of the integral never quite reached; ``search_failures`` says by name how the user's search
+    failed, importance sampling having taken its place.
+    """
+
+    left_out: tuple[str, ...]
+    unreached: tuple[str, ...]
+    search_failures: dict[str, str]
+
+
+def contracted_target(graph: Graph, seed: int, optimiser: Any) -> tuple[Target, Doubts]:
+    """The target over ``graph.shared``, in that order, and what should be known of the datasets.
 
     Raises
     ------
@@ -134,12 +146,18 @@ def contracted_target(graph: Graph, seed: int, optimiser: Any) -> tuple[Target, 
     positions = tuple(position[variable] for variable in variables)
     with jax.enable_x64(True):
         contracted, start = prepare(shared, graph.plates, graph.lanes, seed, optimiser)
-        plates, left_out = [], []
+        plates: list[tuple[ContractedPlate, PlateArrays]] = []
+        doubts = Doubts((), (), {})
         for plate in contracted.plates:
             if plate.plate.terms[0].factors:  # the densities of shared variables are the prior of the target
                 values, _ = plate.log_factors(start.mean[None])
                 lost = quarantined(values, plate)
-                left_out += [name for name, is_lost in zip(plate.plate.names, lost, strict=True) if is_lost]
+                names = np.array(plate.plate.names, dtype=object)
+                doubts = Doubts(
+                    (*doubts.left_out, *names[lost]),
+                    (*doubts.unreached, *names[~lost & ~plate.is_explored]),
+                    {**doubts.search_failures, **{names[row]: why for row, why in plate.search_failures.items()}},
+                )
                 if not np.all(lost):
                     plates.append((plate, plate_arrays(plate, np.flatnonzero(~lost))))
     proper = numbers.proper is None
@@ -156,4 +174,4 @@ def contracted_target(graph: Graph, seed: int, optimiser: Any) -> tuple[Target, 
         proper_prior=proper,
         to_parameters=ToParameters(program, numbers, np.array(positions)),
     )
-    return target, tuple(left_out)
+    return target, doubts

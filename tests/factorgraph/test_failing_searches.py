@@ -94,7 +94,7 @@ PLANTS = {
 }
 
 
-def solved(optimiser, analysis=Measurement, errors=ERRORS, y=Y, rows=range(NUM)):
+def survey(optimiser, analysis=Measurement, errors=ERRORS, y=Y, rows=range(NUM)):
     parent = fg.HierarchicalFactor(fg.GaussianPrior, mean=fg.GaussianPrior(0.0, 10.0), sigma=fg.HalfNormalPrior(3.0))
     factors = []
     for i in rows:
@@ -102,7 +102,12 @@ def solved(optimiser, analysis=Measurement, errors=ERRORS, y=Y, rows=range(NUM))
         parent.add_drawn_variable(model.x)
         own = {"optimiser": optimiser} if i == BAD else {}
         factors.append(fg.AnalysisFactor(model, analysis(float(y[i]), float(errors[i])), name=f"d{i}", **own))
-    return fg.FactorGraphModel(*factors, parent).optimise(seed=0), [parent.mean, parent.sigma]
+    return fg.FactorGraphModel(*factors, parent), [parent.mean, parent.sigma]
+
+
+def solved(optimiser, *arguments, **settings):
+    graph, variables = survey(optimiser, *arguments, **settings)
+    return graph.optimise(seed=0), variables
 
 
 def known(errors=ERRORS, y=Y, rows=range(NUM)):
@@ -212,3 +217,14 @@ def test_where_the_likelihood_reads_a_shared_variable(call):
         result = asked.optimise(seed=0, optimiser=Plant(call))
     assert set(result.status.values()) == {Status.search_failed}
     check(result, variables, exact(y, w, 0.3))
+
+
+def test_the_contracted_graph_names_it_too():
+    """Log f of the dataset is that of the same graph without a search."""
+    fine, spoiled = (survey(optimiser)[0].contracted for optimiser in (None, Plant(breaks_off)))
+    with pytest.warns(UserWarning, match=rf"explored by importance sampling.*d{BAD} \(RuntimeError: no way down"):
+        target = spoiled.target
+    assert spoiled.left_out == ()
+    x = np.array([[0.3, 0.1], [0.4, -0.4], [0.5, 0.0]])
+    differences = target.log_likelihoods(x) - fine.target.log_likelihoods(x)
+    assert np.max(np.abs(differences)) < 0.02
