@@ -89,7 +89,7 @@ def radon(data: Path, title: str, name: str, *, uranium: bool, slopes: bool = Fa
 
 
 def _search(num_counties: int) -> Any:
-    return fg.DynestyStatic(nlive=300) if num_counties < 100 else fg.Laplace(num_draws=2048)
+    return fg.DynestyStatic(nlive=300) if num_counties < 100 else fg.Laplace(num_draws=4096)
 
 
 def radon_minnesota(data: Path) -> Case:
