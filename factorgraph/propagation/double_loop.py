@@ -61,7 +61,7 @@ def propose_minimum(graph: ContractedGraph, state: EPState, power: float = 1.0) 
     state = take_step(graph, state, proposals, 0.0)[0]  # what is exact is set, and what is matched is known
     parts = []
     for index, plate in enumerate(graph.plates):
-        sought = ~state.exact[index] & (state.status[index] != Status.quarantined)
+        sought = ~state.exact[index] & ~np.isin(proposals[index].status, (Status.quarantined, Status.site_rejected))
         for matched in (False, True):
             rows = np.flatnonzero(sought & (state.matched[index] == matched))
             if len(rows) and plate.plate.signature.num_shared:

@@ -279,7 +279,10 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, power: float, c
 def _updated(
     plate: ContractedPlate, state: EPState, there: Proposal, power: float, chosen: np.ndarray | None = None
 ) -> Proposal:
-    """What is proposed in place of what is ``there``, for all terms of the plate or for those ``chosen``."""
+    """What is proposed in place of what is ``there``, for all terms of the plate or for those ``chosen``.
+
+    An update that fails, log f being finite nowhere, leaves a site that was found before.
+    """
     old, index = there.site, plate.plate.shared_index
     mean, factor = marginals(state.mean, state.covariance, index if chosen is None else index[chosen])
     points = design(mean.shape[1])
@@ -298,7 +301,15 @@ def _updated(
         status = np.where(found, Status.ok, status)
         delta = np.where(found[:, None], site_in_z(site - old, mean, factor)[1], delta)
     change = np.where((lost | exact)[:, None], 0.0, delta)
-    return Proposal(site, log_normalizers, exact, status, matched, change)
+    held = lost & np.any(old != 0.0, axis=1)
+    return Proposal(
+        np.where(held[:, None], old, site),
+        np.where(held, there.log_normalizers, log_normalizers),
+        np.where(held, there.exact, exact),
+        np.where(held, Status.site_rejected, status),
+        np.where(held, there.matched, matched),
+        change,
+    )
 
 
 def leave_one_out(graph: ContractedGraph, state: EPState) -> tuple[np.ndarray, ...]:

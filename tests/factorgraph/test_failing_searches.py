@@ -6,15 +6,19 @@ anything. The posterior of mean and scatter is that of quadrature all the same.
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
 
 import factorgraph as fg
+from factorgraph.propagation.optimise import prepare
+from factorgraph.propagation.sweep import initial_state, propose, take_step
 from searches.errors import TargetError
 from searches.samples import Samples
 from searches.status import Status
 from tests.factorgraph.propagation.test_joint import check, data, exact, graph
+from tests.factorgraph.test_linked import Reading, chain
 from tests.factorgraph.test_scatter import Measurement, Moments, Object, assert_close, midpoints
 
 slow = pytest.mark.slow
@@ -228,3 +232,73 @@ def test_the_contracted_graph_names_it_too():
     x = np.array([[0.3, 0.1], [0.4, -0.4], [0.5, 0.0]])
     differences = target.log_likelihoods(x) - fine.target.log_likelihoods(x)
     assert np.max(np.abs(differences)) < 0.02
+
+
+# --- the update itself ---
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_an_integral_that_fails_later_leaves_the_message(value, monkeypatch):
+    """Log f of one dataset is lost once its site is known: the site stays, and the status says that it was not updated;
+    when log f is back, so is the fixed point."""
+    asked, _ = survey(None)
+    with jax.enable_x64(True):
+        contracted, start = prepare(asked.shared, asked.plates, asked.lanes, 0)
+        state = initial_state(contracted, start)
+        for _ in range(30):
+            state, _ = take_step(contracted, state, propose(contracted, state), 1.0)
+        (index,) = (i for i, plate in enumerate(contracted.plates) if plate.plate.signature.analyses)
+        plate = contracted.plates[index]
+        log_factors = plate.log_factors
+
+        def lost(*arguments):
+            values, errors = log_factors(*arguments)
+            values = np.array(values)
+            values[BAD] = value
+            return values, errors
+
+        monkeypatch.setattr(plate, "log_factors", lost)
+        after = state
+        for _ in range(3):
+            after, _ = take_step(contracted, after, propose(contracted, after), 1.0)
+        monkeypatch.undo()
+        back, _ = take_step(contracted, after, propose(contracted, after), 1.0)
+    assert after.status[index][BAD] == Status.site_rejected
+    others = np.delete(after.status[index], BAD)
+    assert np.all((others == Status.ok) | (others == Status.cavity_improper))
+    np.testing.assert_array_equal(after.sites[index][BAD], state.sites[index][BAD])
+    np.testing.assert_allclose(after.mean, state.mean, atol=1e-7)
+    np.testing.assert_allclose(after.covariance, state.covariance, atol=1e-7)
+    assert after.log_evidence == pytest.approx(state.log_evidence, abs=1e-6)
+    assert back.status[index][BAD] in (Status.ok, Status.cavity_improper)
+
+
+@slow
+@pytest.mark.parametrize("fails", [True, False])
+def test_in_a_chain(fails):
+    """Thirty linked states; the reading of one is of something that scatters about it, and is searched for."""
+    y = np.cumsum(np.random.default_rng(3).standard_normal(30))
+    states, factors = chain(y, Reading, 0.7)
+    readings = [i for i, factor in enumerate(factors) if isinstance(factor, fg.AnalysisFactor)]
+    about = fg.HierarchicalFactor(fg.GaussianPrior, mean=states[11], sigma=0.5)
+    model = fg.Model(Object)
+    about.add_drawn_variable(model.x)
+    optimiser = Plant(breaks_off if fails else works)
+    factors[readings[11]] = fg.AnalysisFactor(model, Reading(y[11]), optimiser=optimiser, name="hidden")
+    graph = fg.FactorGraphModel(*factors, about)
+    if fails:
+        with pytest.warns(UserWarning, match=r"optimiser failed on 1 dataset.*hidden \(RuntimeError"):
+            result = graph.optimise(seed=0)
+    else:
+        result = graph.optimise(seed=0)
+    assert result.status["hidden"] == (Status.search_failed if fails else Status.ok)
+    assert {result.status[name] for name in result.status if name != "hidden"} == {Status.ok}
+    steps = np.diff(np.eye(30), axis=0)
+    noise = np.where(np.arange(30) == 11, 1.0 + 0.5**2, 1.0)
+    precision = steps.T @ steps / 0.7**2 + np.diag(1.0 / noise)
+    precision[0, 0] += 1.0 / 3.0**2
+    covariance = np.linalg.inv(precision)
+    mean, scale = covariance @ (y / noise), np.sqrt(np.diag(covariance))
+    for t in (0, 10, 11, 29):
+        assert abs(result.mean_field.mean[states[t]] - mean[t]) < 0.02 * scale[t]
+        assert result.mean_field.scale[states[t]] == pytest.approx(scale[t], rel=0.02)
