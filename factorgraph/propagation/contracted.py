@@ -173,7 +173,7 @@ class ContractedPlate(abc.ABC):
             return
         surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num], lost)
         phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
-        predicted, _ = surrogate.evaluate(np.arange(self.plate.size), phi)
+        predicted, _, _ = surrogate.evaluate(np.arange(self.plate.size), phi)
         if is_accurate(values[~lost, num:] - predicted[~lost]):
             self.surrogate = surrogate
 
@@ -194,8 +194,13 @@ class ContractedPlate(abc.ABC):
             self.surrogate.evaluate(rows, points(rows))
             for rows in np.array_split(chosen, max(1, -(-len(chosen) // _ROWS_AT_ONCE)))
         ]
-        values, errors = zip(*parts, strict=True)
-        return np.concatenate(values), np.concatenate(errors)
+        values, errors, far = (np.concatenate(part) for part in zip(*parts, strict=True))
+        columns = np.flatnonzero(np.any(far, axis=0))
+        if len(columns):
+            found = self.integrate(lambda rows: points(rows)[:, columns], chosen)
+            for whole, part in zip((values, errors), found, strict=True):
+                whole[:, columns] = np.where(far[:, columns], part, whole[:, columns])
+        return values, errors
 
     @abc.abstractmethod
     def integrate(self, points: Points, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

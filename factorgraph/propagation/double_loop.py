@@ -46,10 +46,10 @@ _FARTHEST, _WIDEST = 2.0, np.log(2.0)  # that theta may move at once, in sds, an
 
 
 def is_possible(graph: ContractedGraph) -> bool:
-    """Whether the Hessian of this graph is small enough to be had."""
+    """Whether the Hessian of this graph is small enough to be had, and one block holds all variables."""
     size = num_natural(graph.dimension)
     numbers = max((p.plate.size * num_natural(p.plate.signature.num_shared) * size for p in graph.plates), default=0)
-    return graph.dimension > 0 and size <= _MOST_NATURAL and numbers <= _MOST_NUMBERS
+    return graph.blocks is None and graph.dimension > 0 and size <= _MOST_NATURAL and numbers <= _MOST_NUMBERS
 
 
 def propose_minimum(graph: ContractedGraph, state: EPState, power: float = 1.0) -> tuple[Proposal, ...]:

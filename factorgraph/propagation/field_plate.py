@@ -20,7 +20,7 @@ from factorgraph.model.family import Flat
 from factorgraph.propagation.band import backward, forward
 from factorgraph.propagation.contracted import ContractedPlate, Frozen, Points
 from factorgraph.propagation.field import Field, FieldPosterior, FieldTerms
-from factorgraph.propagation.field_sweeps import TOLERANCE, solve
+from factorgraph.propagation.field_sweeps import ROUGH, THOROUGH, solve
 from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.linked import FieldComponents
@@ -38,7 +38,6 @@ _FEWEST_FOR_SURROGATE = 200  # variables
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(11)
 _NODE_WEIGHTS = _NODE_WEIGHTS / np.sum(_NODE_WEIGHTS)
 _MAX_ROUNDS = 3
-_ROUGHLY = 1e-2  # of a standard deviation
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -242,7 +241,7 @@ class FieldPlate(ContractedPlate):
         return np.concatenate(values, axis=1)[chosen], np.concatenate(errors, axis=1)[chosen]
 
     def _integrate(self, hubs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = solve(self.field, hubs, self._posterior, _ROUGHLY if self._is_rough else TOLERANCE)
+        found = solve(self.field, hubs, self._posterior, ROUGH if self._is_rough else THOROUGH)
         value, error = found.log_evidence.T.copy(), np.zeros(found.log_evidence.T.shape)
         if np.any(self.corrected) and not self._is_rough:
             z, log_gaussian = self._standard(1, _CORRECTING_DRAWS, self.seed, self.corrected & self._is_small)

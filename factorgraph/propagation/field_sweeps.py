@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from factorgraph.propagation.band import factorised, inverse_in_band
@@ -10,8 +12,7 @@ from factorgraph.propagation.regression import Update, design, floored, quadrati
 from messages.multivariate_normal import num_natural, pack, sufficient_statistics, unpack
 from searches.status import Status
 
-_FEW_SWEEPS, _MAX_SWEEPS, _MAX_CLIMB, _MAX_FAILURES = 12, 60, 100, 5
-TOLERANCE = 1e-5  # of a mean in sds, and of a log sd
+_MAX_FAILURES = 5
 _SHORTEST = 1.0 / 16.0
 _RIDGES = (1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4)  # in units of the precision before
 _LEAST_RIDGE, _SETTLED = 1.0 / 16.0, 0.1
@@ -19,21 +20,36 @@ _RADIUS = 3.0  # of what one term asks for in a step, in standard deviations
 _TOLERATED_LOSS, _ROUNDING = 1.0, 1e-9  # nats, and of a log density
 
 
-def solve(
-    field: Field, hubs: np.ndarray, start: FieldState | None = None, tolerance: float = TOLERANCE
-) -> FieldPosterior:
+class Effort(NamedTuple):
+    """Of no mean in sds, and of no log sd, is more than ``tolerance`` left; sweeps from a start that is given and from
+    the modes, and steps to these."""
+
+    tolerance: float
+    few_sweeps: int
+    most_sweeps: int
+    climb: int
+
+
+THOROUGH, ROUGH = Effort(1e-5, 12, 60, 100), Effort(1e-2, 6, 20, 25)
+
+
+def solve(field: Field, hubs: np.ndarray, start: FieldState | None = None, effort: Effort = THOROUGH) -> FieldPosterior:
     """The field at ``hubs`` (C, R, number of a component's hubs).
 
     From where it is at another point of the hubs, ``start``, or from the modes where that is not known or does not lead
     to a solution.
     """
     if start is None:
-        return _swept(field, hubs, climb(field, hubs), _MAX_SWEEPS, tolerance).found()
-    run = _swept(field, hubs, start, _FEW_SWEEPS, tolerance)
+        return _from_modes(field, hubs, effort).found()
+    run = _swept(field, hubs, start, effort.few_sweeps, effort.tolerance)
     left = np.flatnonzero(~run.settled)
     if len(left):
-        run.replace(left, _swept(field, hubs[:, left], climb(field, hubs[:, left]), _MAX_SWEEPS, tolerance))
+        run.replace(left, _from_modes(field, hubs[:, left], effort))
     return run.found()
+
+
+def _from_modes(field: Field, hubs: np.ndarray, effort: Effort) -> _Run:
+    return _swept(field, hubs, climb(field, hubs, effort.climb), effort.most_sweeps, effort.tolerance)
 
 
 def _swept(field: Field, hubs: np.ndarray, start: FieldState, num_sweeps: int, tolerance: float) -> _Run:
@@ -245,10 +261,10 @@ class _Climb:
         return np.where(worse, np.maximum(10.0 * self.ridge[rows], 1.0), self.ridge[rows])
 
 
-def climb(field: Field, hubs: np.ndarray) -> FieldState:
+def climb(field: Field, hubs: np.ndarray, max_steps: int) -> FieldState:
     """The modes of the components at ``hubs`` (C, R, ...), and the sites regressed there."""
     search = _Climb(field, hubs)
-    for _ in range(_MAX_CLIMB):
+    for _ in range(max_steps):
         if not search.step():
             break
     exact = tuple(np.zeros(site.shape[:2], dtype=bool) for site in search.sites)

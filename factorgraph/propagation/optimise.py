@@ -22,6 +22,7 @@ from factorgraph.model.family import Flat
 from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.correction import Correction, correct, is_doubtful, is_gaussian, tempered
 from factorgraph.propagation.expanded import expanded
+from factorgraph.propagation.factorised import blocks_of, check_blocks
 from factorgraph.propagation.gaussian import Gaussian, marginals
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.lanes import contracted_plate
@@ -73,6 +74,10 @@ class Settings:
         Which sites are updated when: all at once (``"parallel"``), one after the other (``"serial"``), those farthest
         from settled (``"residual"``), at random (``"stochastic"``), or by Newton steps on a convex bound (``"double
         loop"``), on which all others fall back where they do not settle. All have the same fixed points.
+    blocks
+        Between which shared variables EP keeps correlations: all of them (None); none (``"mean field"``); or those
+        within groups of variables, ``[(a, b), (c, d)]``, any other being by itself. What is corrected does not depend
+        on it.
     batch
         How many datasets a serial or stochastic schedule updates at a time; by default as many as make 64, or 8, steps
         of a sweep.
@@ -88,6 +93,7 @@ class Settings:
     power: float = 1.0
     correct: bool = True
     schedule: str = "parallel"
+    blocks: Any = None
     batch: int | None = None
     delay: int = 0
 
@@ -120,6 +126,7 @@ def solve(
 ) -> Solution:
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
     began = time.perf_counter()
+    check_blocks(shared, settings.blocks)
     with jax.enable_x64(True):
         found = linked(terms, shared, plates, lanes)
         if found is None:
@@ -139,6 +146,7 @@ def _solved(
 ) -> tuple[Solution, Draws]:
     """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
     graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
+    graph = replace(graph, blocks=blocks_of(shared, settings.blocks))
     state, history, converged = _run(graph, initial_state(graph, start), settings)
     graph, state, history, converged = _refined(graph, state, history, converged, settings)
     correction = _correction(shared, graph, state, start, settings)

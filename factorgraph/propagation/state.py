@@ -21,11 +21,12 @@ LOG_SQRT_2PI = 0.9189385332046727
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ContractedGraph:
-    """The plates with their locals integrated out, and which of the D shared variables have a whitened prior N(0,
-    1)."""
+    """The plates with their locals integrated out, and which of the D shared variables have a whitened prior N(0, 1);
+    ``blocks`` (D,) are those between which the posterior keeps no correlations, see `factorised`."""
 
     plates: tuple[ContractedPlate, ...]
     whitened: np.ndarray  # (D,) bool
+    blocks: np.ndarray | None = None
 
     @property
     def dimension(self) -> int:

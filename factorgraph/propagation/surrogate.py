@@ -14,10 +14,10 @@ import numpy as np
 
 from searches.quasi import normal_points
 
-_DEGREE = {1: 5, 2: 4, 3: 3, 4: 3}  # by the number of shared variables; no surrogate beyond
+_DEGREE = {1: 5, 2: 4, 3: 4, 4: 3}  # by the number of shared variables; no surrogate beyond
 _POINTS_PER_MONOMIAL = 3
 _SPREAD = 2.2  # of the points, in standard deviations
-_REACH = 6.0  # beyond this many standard deviations the polynomial stays what it is there
+_REACH = 4.5  # standard deviations beyond which the polynomial is not to be used
 _HELD_BACK = 16
 _TOLERATED = 0.05  # nats of the sum over datasets, root mean square over the points held back
 
@@ -35,13 +35,14 @@ class Surrogate:
     lost: np.ndarray
     degree: int
 
-    def evaluate(self, rows: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values and errors (B, n) at ``phi`` (B, n, d)."""
+    def evaluate(self, rows: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values and errors (B, n) at ``phi`` (B, n, d), and where they are too far away to mean anything (B, n)."""
         z = np.einsum("bij,bnj->bni", self.inverse[rows], phi - self.mean[rows][:, None, :])
-        radius = np.linalg.norm(z, axis=-1, keepdims=True)
-        z = z * np.minimum(1.0, _REACH / np.maximum(radius, 1e-300))
+        lost = self.lost[rows][:, None]
+        far = ~(np.linalg.norm(z, axis=-1) < _REACH) & ~lost
+        z = np.where(far[..., None], 0.0, z)
         found = np.einsum("bkp,bnp->bkn", self.coefficients[rows], _monomials(z, self.degree))
-        return np.where(self.lost[rows][:, None], -np.inf, found[:, 0]), found[:, 1]
+        return np.where(lost, -np.inf, found[:, 0]), found[:, 1], far
 
 
 def supported(dimension: int) -> bool:

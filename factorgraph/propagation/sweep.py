@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.factorised import joins_blocks, log_mean, masked, matching, regressed, together
 from factorgraph.propagation.gaussian import marginals
 from factorgraph.propagation.regression import (
     design,
@@ -83,6 +84,8 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
     """Sites regressed at the start, and the frame of its size."""
     scale = np.sqrt(np.diag(start.covariance)) if graph.dimension else np.zeros(0)
     covariance = start.covariance / np.outer(scale, scale)
+    if graph.blocks is not None:
+        covariance = np.where(graph.blocks[:, None] == graph.blocks, covariance, 0.0)
     empty = tuple(np.zeros((p.plate.size, num_natural(p.plate.signature.num_shared))) for p in graph.plates)
     state = EPState(
         origin=start.mean,
@@ -97,7 +100,10 @@ def initial_state(graph: ContractedGraph, start: Start) -> EPState:
         log_evidence=np.nan,
         num_steps=0,
     )
-    sites, matched = zip(*(_started(plate, state) for plate in graph.plates), strict=True) if graph.plates else ((), ())
+    started = [_started(plate, state) for plate in graph.plates]
+    within = [together(graph.blocks, plate.plate.shared_index) for plate in graph.plates]
+    sites = tuple(site if w is None else masked(site, w) for (site, _), w in zip(started, within, strict=True))
+    matched = tuple(found for _, found in started)
     state = replace(state, matched=matched)
     posterior = posterior_of(graph, state.origin, state.scale, sites)
     if posterior.proper:
@@ -114,7 +120,7 @@ def propose(
     """
     everyone = chosen or (None,) * len(graph.plates)
     return tuple(
-        _propose(plate, state, i, power, rows)
+        _propose(plate, state, i, power, rows, together(graph.blocks, plate.plate.shared_index))
         for i, (plate, rows) in enumerate(zip(graph.plates, everyone, strict=True))
     )
 
@@ -253,7 +259,14 @@ def _started(plate: ContractedPlate, state: EPState) -> tuple[np.ndarray, np.nda
     return np.where((lost | matched & (effective < _GAUSSIAN))[:, None], 0.0, site), matched
 
 
-def _propose(plate: ContractedPlate, state: EPState, index: int, power: float, chosen: np.ndarray | None) -> Proposal:
+def _propose(
+    plate: ContractedPlate,
+    state: EPState,
+    index: int,
+    power: float,
+    chosen: np.ndarray | None,
+    within: np.ndarray | None,
+) -> Proposal:
     """The sites of one plate that would match the tilted moments; by least squares where exact."""
     there = Proposal(
         state.sites[index],
@@ -264,11 +277,11 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, power: float, c
         np.zeros_like(state.sites[index]),
     )
     if chosen is None:
-        return _updated(plate, state, there, power)
+        return _updated(plate, state, there, power, None, within)
     if len(chosen) == 0:
         return there
     part = Proposal(*(getattr(there, field.name)[chosen] for field in fields(there)))
-    part = _updated(plate, state, part, power, chosen)
+    part = _updated(plate, state, part, power, chosen, None if within is None else within[chosen])
     for field in fields(there):
         whole = getattr(there, field.name).copy()
         whole[chosen] = getattr(part, field.name)
@@ -277,9 +290,15 @@ def _propose(plate: ContractedPlate, state: EPState, index: int, power: float, c
 
 
 def _updated(
-    plate: ContractedPlate, state: EPState, there: Proposal, power: float, chosen: np.ndarray | None = None
+    plate: ContractedPlate,
+    state: EPState,
+    there: Proposal,
+    power: float,
+    chosen: np.ndarray | None,
+    within: np.ndarray | None,
 ) -> Proposal:
-    """What is proposed in place of what is ``there``, for all terms of the plate or for those ``chosen``.
+    """What is proposed in place of what is ``there``, for all terms of the plate or for those ``chosen``; ``within``
+    (N, d, d) are the correlations that sites may have.
 
     An update that fails, log f being finite nowhere, leaves a site that was found before.
     """
@@ -290,16 +309,23 @@ def _updated(
     lost = quarantined(values, plate)
     # beyond an edge everything is flat, and not exact
     update = updated_sites(values, old, mean, factor, points, lost, power=power, never_exact=there.matched)
-    site, log_normalizers, status, delta = update.site, update.log_normalizers, update.status, update.delta
-    exact = update.exact
+    log_normalizers, status, delta, exact = update.log_normalizers, update.status, update.delta, update.exact
     matched = (there.matched | ~exact) & ~lost & plate.is_free
+    whole = exact | (status == Status.poor_proposal)  # changes that match all moments, not only nearly
     if np.any(matched):
         tilted_sites = matched_sites(plate, state.origin, state.scale, old, mean, factor, power, chosen)
         found = matched & tilted_sites.found
-        site = np.where(found[:, None], tilted_sites.site, site)
         log_normalizers = np.where(found, tilted_sites.log_normalizers, log_normalizers)
         status = np.where(found, Status.ok, status)
-        delta = np.where(found[:, None], site_in_z(site - old, mean, factor)[1], delta)
+        delta = np.where(found[:, None], site_in_z(tilted_sites.site - old, mean, factor)[1], delta)
+        whole |= found
+    if within is not None:
+        full, joined = delta, joins_blocks(delta + site_in_z(old, mean, factor)[1], within)
+        log_normalizers = log_normalizers + np.where(exact & joined, log_mean(full, mean.shape[1], power), 0.0)
+        delta = np.where(whole[:, None], matching(full, within, power), regressed(full, within, points))
+        delta = np.where((exact & ~joined)[:, None], full, delta)
+        exact = exact & ~joined
+    site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
     change = np.where((lost | exact)[:, None], 0.0, delta)
     held = lost & np.any(old != 0.0, axis=1)
     return Proposal(
