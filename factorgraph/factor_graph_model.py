@@ -166,7 +166,7 @@ class FactorGraphModel(Analysis):
             Raise where a dataset has to be left out; by default it is named in ``result.quarantined``, with a warning.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
-            ``damping``, ``power``, ``correct``.
+            ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``.
 
         Returns
         -------

@@ -23,7 +23,7 @@ from factorgraph.graph.program import Program, ProgramArrays, densities_of, valu
 from factorgraph.propagation.blocks import LANES
 from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.inner import LOG_FACTORS
-from factorgraph.propagation.optimise import prepare
+from factorgraph.propagation.preparation import prepare
 from factorgraph.propagation.state import quarantined
 from searches.target import Target, standard_normal_log_density
 

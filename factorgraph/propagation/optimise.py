@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from factorgraph.errors import GraphError, name_hint
-from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.model.family import Flat
@@ -23,25 +22,22 @@ from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.correction import Correction, correct, is_doubtful, is_gaussian, tempered
 from factorgraph.propagation.expanded import expanded
 from factorgraph.propagation.factorised import blocks_of, check_blocks
-from factorgraph.propagation.gaussian import Gaussian, marginals
+from factorgraph.propagation.gaussian import Gaussian
 from factorgraph.propagation.inner import LocalPosterior
-from factorgraph.propagation.lanes import contracted_plate
+from factorgraph.propagation.integral_errors import inner_errors, log_factors_corrected
 from factorgraph.propagation.linked import linked
-from factorgraph.propagation.regression import design, factor_values, points_of
+from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
 from factorgraph.propagation.report import few_draws, moments_of, posterior_draws, values
 from factorgraph.propagation.schedule import SCHEDULES, TURNS, run
 from factorgraph.propagation.solution import Corrected, Solution
-from factorgraph.propagation.start import Start, find_start
-from factorgraph.propagation.state import ContractedGraph, EPState, quarantined
+from factorgraph.propagation.start import Start
+from factorgraph.propagation.state import ContractedGraph, EPState
 from factorgraph.propagation.sweep import SweepInfo, initial_state, leave_one_out
 from factorgraph.propagation.tempering import Wide
 from searches.importance import TRUSTED_K_HAT
-from searches.quasi import normal_points
 
 Draws = Callable[[int], np.ndarray]
 
-_PREDICTIVE_DRAWS = 128
-_PILOT = 512
 _FEW_DATASETS = 16  # whose log factors cost nothing at many draws
 _TOLERATED_INNER_ERROR = 0.04  # posterior sds
 _REFINING_ROUNDS = 8
@@ -49,7 +45,6 @@ _TOLERATED_LOCAL_ERROR = 0.1  # of a private mean, in its own standard deviation
 _LOCAL_ROUNDS = 4
 _MAX_REFINEMENTS = 2
 _WIDER = 4.0  # than EP's posterior
-_FEWEST_AFRESH = 64.0  # effective points of an integral done once more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,106 +149,6 @@ def _solved(
     return solution, partial(few_draws, state, correction if solution.is_corrected else None)
 
 
-# --- explore and start ---
-
-
-def prepare(
-    shared: tuple[SharedVariable, ...],
-    plates: Sequence[Plate],
-    lanes: Sequence[Lane],
-    seed: int,
-    optimiser: Any = None,
-) -> tuple[ContractedGraph, Start]:
-    """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables
-    found so far."""
-    whitened = np.array([s.whitened for s in shared], dtype=bool)
-    phi, proper = _prior_draws(shared)
-    spread = np.diag(_spread(phi) ** 2) if len(shared) else np.zeros((0, 0))
-    middle = np.median(phi, axis=0)
-    pilot = tuple(
-        contracted_plate(_thinned(plate), shared, seed, lane, optimiser)
-        for plate, lane in zip(plates, lanes, strict=True)
-    )
-    graph = ContractedGraph(pilot, whitened)
-    for plate in pilot:
-        if proper:
-            plate.set_reference(phi)
-        plate.explore(Gaussian(middle, spread), proper=proper)
-    start = find_start(graph, middle, spread, scout=True)
-    graph = ContractedGraph(
-        tuple(
-            plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane, optimiser)
-            for plate, full, lane in zip(pilot, plates, lanes, strict=True)
-        ),
-        whitened,
-    )
-    for plate, thinned in zip(graph.plates, pilot, strict=True):
-        if plate is not thinned:
-            plate.num_calls[_pilot_rows(plate.plate)] += thinned.num_calls
-    methods = [plate.method for plate in graph.plates]
-    moved = explore_around(graph, start)
-    if methods != [plate.method for plate in graph.plates]:  # what had looked Gaussian from afar
-        start = find_start(graph, middle, spread, scout=True)
-        moved = explore_around(graph, start)
-    if moved or any(old is not new for old, new in zip(pilot, graph.plates, strict=True)):
-        start = replace(find_start(graph, start.mean, start.covariance, scout=False), others=start.others)
-    for plate in graph.plates:
-        plate.sharpen(Gaussian(start.mean, start.covariance))
-    return graph, start
-
-
-def explore_around(graph: ContractedGraph, start: Start) -> bool:
-    """Explore the datasets with the shared variables where ``start`` has them; whether any had to be."""
-    moved = False
-    factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
-    phi = start.mean + normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4) @ factor.T
-    for number, other in enumerate(start.others, start=1):
-        rows = slice(number, None, len(start.others) + 1)
-        z = normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4)[rows]
-        phi[rows] = other.mean + z @ np.linalg.cholesky(other.covariance).T
-    for plate in graph.plates:
-        changed = plate.set_reference(phi)
-        if plate.explored and (changed or plate.method == "joint"):
-            plate.explore(Gaussian(start.mean, start.covariance), proper=True)
-            moved = True
-    return moved
-
-
-def _prior_draws(shared: Sequence[SharedVariable]) -> tuple[np.ndarray, bool]:
-    """Draws (n, D) of the shared variables' priors, in coordinates, and whether all have a proper one."""
-    normal = normal_points(_PREDICTIVE_DRAWS, len(shared), seed=4)
-    proper = True
-    for i, s in enumerate(shared):
-        family = getattr(s.variable, "family", None)
-        if s.whitened:
-            continue
-        if family is None or isinstance(family, Flat):
-            proper = proper and not isinstance(family, Flat)
-            continue
-        values = family.from_normal(normal[:, i], *s.variable.parameters)  # type: ignore[attr-defined]
-        with np.errstate(all="ignore"):
-            normal[:, i] = coordinate_from_value(s.role.kind or "real", values, s.parameters)
-    return normal, proper
-
-
-def _spread(phi: np.ndarray) -> np.ndarray:
-    low, high = np.quantile(phi, [0.16, 0.84], axis=0)
-    return np.maximum(0.5 * (high - low), 1e-6)
-
-
-def _thinned(plate: Plate) -> Plate:
-    """A plate too large to be explored twice is represented by some of its datasets, where all touch the same
-    variables."""
-    star = plate.size > 0 and bool(np.all(plate.shared_index == plate.shared_index[0]))
-    if plate.size <= 2 * _PILOT or not star or plate.signature.num_local == 0:
-        return plate
-    return plate.take(_pilot_rows(plate))
-
-
-def _pilot_rows(plate: Plate) -> np.ndarray:
-    return np.linspace(0, plate.size - 1, _PILOT).astype(int)
-
-
 # --- sweep and refine ---
 
 
@@ -306,64 +201,6 @@ def _dominant(share: np.ndarray) -> np.ndarray:
     return np.sort(chosen[weight[chosen] > 0])
 
 
-def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What the errors of the integrals over locals stand for.
-
-    Per plate (N, D), the squared shift of each shared mean, in posterior sds, by each dataset; and (N,) the variance of
-    its log f, nats squared.
-    """
-    sds = np.sqrt(np.diag(state.covariance))
-    found, variances = [], []
-    for plate in graph.plates:
-        index = plate.plate.shared_index
-        shift, variance = np.zeros((plate.plate.size, graph.dimension)), np.zeros(plate.plate.size)
-        if plate.explored:
-            mean, factor = marginals(state.mean, state.covariance, index)
-            z = design(index.shape[1]).z
-            values, errors = factor_values(plate, state.origin, state.scale, mean, factor, z)
-            errors = np.where(quarantined(values, plate)[:, None], 0.0, errors)
-            level = errors.mean(axis=1, keepdims=True)
-            variance = level[:, 0] ** 2
-            if index.shape[1]:
-                slope = (errors - level) @ z / len(z)
-                gain = np.swapaxes(state.covariance[:, index], 0, 1) @ np.swapaxes(np.linalg.inv(factor), 1, 2)
-                shift = np.einsum("nds,ns->nd", gain, slope) / sds
-        found.append(shift**2)
-        variances.append(variance)
-    return found, variances
-
-
-def log_factors_corrected(
-    graph: ContractedGraph, state: EPState, variances: list[np.ndarray]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What to add to log f of every dataset (N,), by plate, and the variance of what is then known of it.
-
-    The integrals of the run serve all phi; over the posterior they are done once more, by points drawn for it alone.
-    The mean of what both differ by is an error of the evidence; its slope is that of the means, see `inner_errors`.
-    """
-    added, left = [], []
-    for plate, variance in zip(graph.plates, variances, strict=True):
-        index = plate.plate.shared_index
-        where = (state.origin, state.scale, *marginals(state.mean, state.covariance, index), _crosses(index.shape[1]))
-        found = plate.afresh(points_of(plate, *where))
-        if found is None:
-            added.append(np.zeros(plate.plate.size))
-            left.append(variance)
-            continue
-        with np.errstate(invalid="ignore"):
-            difference = np.mean(found.value - factor_values(plate, *where)[0], axis=1)
-        better = np.isfinite(difference) & (np.min(found.num_effective, axis=1) >= _FEWEST_AFRESH)
-        added.append(np.where(better, difference, 0.0))
-        left.append(np.where(better, np.mean(found.error, axis=1) ** 2, variance))
-    return added, left
-
-
-def _crosses(dimension: int) -> np.ndarray:
-    """Points (2 d, d) with the mean and covariance of N(0, I), two on every axis; one where there is no axis."""
-    axes = np.sqrt(dimension) * np.eye(dimension)
-    return np.concatenate([axes, -axes]) if dimension else np.zeros((1, 0))
-
-
 # --- correct and report ---
 
 
@@ -394,13 +231,13 @@ def _correction(
 
 def _wide(shared: Sequence[SharedVariable], state: EPState, whitened: np.ndarray) -> Wide:
     """As wide as the priors, or where a variable has none of its own, four times as wide as EP's posterior."""
-    phi, _ = _prior_draws(shared)
+    phi, _ = prior_draws(shared)
     has_prior = np.array([not isinstance(getattr(s.variable, "family", None), Flat | None) for s in shared], dtype=bool)
     mean, covariance = state.phi_moments()
     return Wide(
         whitened,
         np.where(has_prior, np.median(phi, axis=0), mean),
-        np.where(has_prior, _spread(phi), _WIDER * np.sqrt(np.diag(covariance))),
+        np.where(has_prior, spread_of(phi), _WIDER * np.sqrt(np.diag(covariance))),
     )
 
 

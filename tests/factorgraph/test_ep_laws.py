@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 import factorgraph as fg
-from factorgraph.propagation.optimise import prepare
 from factorgraph.propagation.parallel import run
+from factorgraph.propagation.preparation import prepare
 from factorgraph.propagation.state import posterior_of
 from factorgraph.propagation.sweep import initial_state, propose, take_step
 from factorgraph.results.result import Result

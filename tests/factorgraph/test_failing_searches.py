@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import factorgraph as fg
-from factorgraph.propagation.optimise import prepare
+from factorgraph.propagation.preparation import prepare
 from factorgraph.propagation.sweep import initial_state, propose, take_step
 from searches.errors import TargetError
 from searches.samples import Samples

@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 import factorgraph as fg
-from factorgraph.propagation.optimise import inner_errors, log_factors_corrected, prepare
+from factorgraph.propagation.integral_errors import inner_errors, log_factors_corrected
 from factorgraph.propagation.parallel import run
+from factorgraph.propagation.preparation import prepare
 from factorgraph.propagation.sweep import initial_state
 
 NUM, PLANTED = 30, 0.7

@@ -11,7 +11,7 @@ import factorgraph as fg
 from factorgraph.errors import GraphError
 from factorgraph.propagation import double_loop, parallel
 from factorgraph.propagation.contracted import ContractedPlate
-from factorgraph.propagation.optimise import prepare
+from factorgraph.propagation.preparation import prepare
 from factorgraph.propagation.schedule import SCHEDULES, run
 from factorgraph.propagation.sweep import initial_state, propose, residual_of, take_step
 
