@@ -14,9 +14,7 @@ from searches.quasi import normal_points
 
 _NUM_POINTS = 4096
 _NUM_DRAWS = 1024
-_FEWEST_EFFECTIVE = (
-    0.3  # of the weighted draws; below, or where they are few, Gaussian draws are moved to the corrected moments
-)
+_FEWEST_EFFECTIVE = 300.0  # below, or where weighted draws are few, Gaussian draws are moved to the corrected moments
 _ENOUGH = 1024
 
 
@@ -68,7 +66,7 @@ def posterior_draws(state: EPState, correction: Correction | None, *, seed: int)
     if correction is None:
         return gaussian_points(state, _NUM_DRAWS, seed=8)
     num = len(correction.phi)
-    enough = num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE * num
+    enough = num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE
     if enough or correction.num_modes > 1:
         rng = np.random.default_rng(seed)
         shuffled = rng.permutation(num)  # every second point of a Sobol sequence fills only a part of the space

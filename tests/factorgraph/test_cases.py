@@ -17,7 +17,12 @@ from tests.cases.measurement import Row, propagate, search
 
 QUICK_BY_PROPAGATION = {"eight_schools", "line", "line_with_outliers", "slacs_imaging", "slacs_trend", "slacs_dynamics"}
 QUICK_BY_SEARCH = {"eight_schools", "line", "line_with_outliers"}
-FAILING: dict[tuple[str, str], str] = {}  # (case, method) -> why
+FAILING = {  # (case, method) -> why
+    (
+        "hd_164922",
+        "EP",
+    ): "sds of a planet's elements are up to 9 % low, k-hat 0.44: weighted draws miss a curved tail in ten dimensions",
+}
 SEEDS = {"pantheon_wcdm": range(3)}  # one may be within the bounds by luck
 
 
