@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -47,11 +48,15 @@ class FactorGraphModel(Analysis):
         `AnalysisFactor` and `HierarchicalFactor` objects. Variables are shared by being the same object.
     name
         For results and pictures.
+    families
+        The family of messages of shared variables, by variable, in place of the default one: ``"normal"``,
+        ``"log-normal"`` or ``"softplus-normal"`` (a half line), ``"logit-normal"`` (an interval).
 
     Raises
     ------
     GraphError
-        No dataset, two datasets of one name, a variable without a prior, drawn twice, or read by no factor.
+        No dataset, two datasets of one name, a variable without a prior, drawn twice, or read by no factor; a family
+        that a variable cannot have.
 
     Notes
     -----
@@ -59,7 +64,12 @@ class FactorGraphModel(Analysis):
     `global_prior_model`. `optimise` solves it by expectation propagation instead.
     """
 
-    def __init__(self, *factors: AnalysisFactor | HierarchicalFactor, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *factors: AnalysisFactor | HierarchicalFactor,
+        name: str | None = None,
+        families: Mapping[Variable, str] | None = None,
+    ) -> None:
         super().__init__()
         for factor in factors:
             if not isinstance(factor, (AnalysisFactor, HierarchicalFactor)):
@@ -75,7 +85,7 @@ class FactorGraphModel(Analysis):
         self.factors = enumerated(datasets, dataset_names_of(datasets), self.hierarchical_factors)
         if not self.factors:
             raise GraphError("FactorGraphModel: there is no dataset; pass at least one AnalysisFactor.")
-        self.terms: Terms = terms_of(self.factors, self.hierarchical_factors)
+        self.terms: Terms = terms_of(self.factors, self.hierarchical_factors, families)
 
     # --- what it is made of ---
 

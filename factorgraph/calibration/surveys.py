@@ -61,7 +61,9 @@ class Surveys:
                     factor.prior_model, analysis, optimiser=factor.optimiser, name=factor.name, dataset=factor.dataset
                 )
             )
-        return FactorGraphModel(*factors, *self.graph.hierarchical_factors, name=self.graph.name)
+        return FactorGraphModel(
+            *factors, *self.graph.hierarchical_factors, name=self.graph.name, families=self.graph.terms.families
+        )
 
     def _checked(self, analysis: Any, original: Any, name: str) -> Any:
         if type(analysis) is not type(original):

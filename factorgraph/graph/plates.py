@@ -13,6 +13,7 @@ import numpy as np
 from factorgraph.analysis import data_of
 from factorgraph.graph.coordinate import kind_for_support, unit_coordinate
 from factorgraph.graph.density import DatasetArrays, Role, Signature
+from factorgraph.graph.message_families import KIND_OF, coordinate_of_family
 from factorgraph.graph.terms import Draw, Term, Terms
 from factorgraph.model.family import Flat
 from factorgraph.model.structure import structure_of
@@ -88,18 +89,22 @@ class Plate:
 
 def shared_variables_of(terms: Terms) -> tuple[SharedVariable, ...]:
     """The shared variables with their coordinates: whitened where the prior allows, otherwise by support."""
-    return tuple(_shared_variable(variable, terms.draws.get(variable)) for variable in terms.shared)
+    return tuple(
+        _shared_variable(variable, terms.draws.get(variable), terms.families.get(variable)) for variable in terms.shared
+    )
 
 
-def _shared_variable(variable: Any, draw: Draw | None) -> SharedVariable:
+def _shared_variable(variable: Any, draw: Draw | None, chosen: str | None) -> SharedVariable:
     family, parameters = (draw.family, draw.parameters) if draw is not None else (variable.family, variable.parameters)
-    if draw is None and family.is_whitened:
+    if chosen is None and draw is None and family.is_whitened:
         return SharedVariable(variable, Role(True, 0, family=family), _padded(parameters))
-    kind, numbers = _coordinate_of(family, parameters)
+    kind, numbers = _coordinate_of(family, parameters, chosen=chosen)
     return SharedVariable(variable, Role(True, 0, kind=kind), numbers)
 
 
-def _coordinate_of(family: Any, parameters: Sequence[Any], decades: bool = False) -> tuple[str, np.ndarray]:
+def _coordinate_of(
+    family: Any, parameters: Sequence[Any], decades: bool = False, chosen: str | None = None
+) -> tuple[str, np.ndarray]:
     """Kind and numbers of the coordinate of a variable with this density; the scale is the density's own where it has
     one."""
     numbers = [p if isinstance(p, (int, float, np.number)) else np.nan for p in parameters]
@@ -108,6 +113,8 @@ def _coordinate_of(family: Any, parameters: Sequence[Any], decades: bool = False
     scale = float(scale) if np.isfinite(scale) and scale > 0 else 1.0
     if family.support_kind == "lower" and not np.isfinite(lower):
         lower = 0.0
+    if chosen is not None:
+        return KIND_OF[chosen], coordinate_of_family(chosen, family.support_kind, lower, upper, scale)
     return kind_for_support(family.support_kind, decades), unit_coordinate(family.support_kind, lower, upper, scale)
 
 

@@ -9,14 +9,15 @@ it and whatever is drawn from it is local there too; everything else is *shared*
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from factorgraph.errors import GraphError
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
+from factorgraph.graph.message_families import check_families
 from factorgraph.model.family import Family
 from factorgraph.model.prior import Prior
 from factorgraph.model.structure import structure_of
@@ -52,6 +53,7 @@ class Terms:
     shared: tuple[Variable, ...]
     terms: tuple[Term, ...]
     draws: dict[Variable, Draw]
+    families: dict[Variable, str] = field(default_factory=dict)  # of messages, where one was chosen
 
 
 @dataclass(eq=False, slots=True)
@@ -61,13 +63,21 @@ class _Dataset:
     variables: list[Variable]
 
 
-def terms_of(factors: Sequence[AnalysisFactor], parents: Sequence[HierarchicalFactor]) -> Terms:
+def terms_of(
+    factors: Sequence[AnalysisFactor],
+    parents: Sequence[HierarchicalFactor],
+    families: Mapping[Variable, str] | None = None,
+) -> Terms:
     """Classify the variables of a graph and gather its terms.
+
+    ``families`` are the families of messages that were chosen for shared variables, see `message_families`; the own
+    prior of such a variable is a term like others.
 
     Raises
     ------
     GraphError
-        A name is given twice, a variable is drawn twice, is read by no factor, or has no prior.
+        A name is given twice, a variable is drawn twice, is read by no factor, or has no prior; or a family cannot be
+        chosen.
     """
     draws = _draws_of(parents)
     datasets = _datasets_of(factors)
@@ -77,8 +87,11 @@ def terms_of(factors: Sequence[AnalysisFactor], parents: Sequence[HierarchicalFa
     shared = _ordered_shared(datasets, draws, home)
     _check_priors(datasets, draws, shared)
     terms = [_dataset_term(dataset, draws, home) for dataset in datasets]
-    terms += [_shared_draw(variable, draws) for variable in shared if _needs_term(variable, draws)]
-    return Terms(tuple(shared), tuple(terms), draws)
+    families = dict(families or {})
+    support_of = {v: (draws[v].family if v in draws else v.family).support_kind for v in shared}  # type: ignore[attr-defined]
+    check_families(families, shared, support_of)
+    terms += [_shared_draw(v, draws) for v in shared if v in families or _needs_term(v, draws)]
+    return Terms(tuple(shared), tuple(terms), draws, families)
 
 
 def variables_in(tree: Any) -> tuple[Variable, ...]:

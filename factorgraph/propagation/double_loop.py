@@ -1,4 +1,4 @@
-"""Expectation propagation with guaranteed descent, for graphs on which sweeps do not settle.
+"""Expectation propagation by a double loop that descends, for graphs on which sweeps do not settle.
 
 The fixed points of EP are stationary points of an energy that a double loop decreases (Heskes & Zoeter 2002; Opper &
 Winther 2005). With the posterior theta that the cavities belong to held fixed,
@@ -37,7 +37,7 @@ from messages.multivariate_normal import (
 from searches.quasi import normal_points
 from searches.status import Status
 
-_MOST_NATURAL, _MOST_NUMBERS = 1000, 3e7  # of the posterior, and of the largest array
+_MOST_NATURAL, _MOST_NUMBERS, _MOST_PRODUCTS = 1000, 3e7, 5e8  # of the posterior, of the largest array, of a Hessian
 _MAX_NEWTON, _MAX_HALVINGS, _ARMIJO = 50, 40, 1e-4
 _SOLVED = 1e-20  # squared Newton decrement, nats
 _RIDGE = 1e-9
@@ -46,10 +46,15 @@ _FARTHEST, _WIDEST = 2.0, np.log(2.0)  # that theta may move at once, in sds, an
 
 
 def is_possible(graph: ContractedGraph) -> bool:
-    """Whether the Hessian of this graph is small enough to be had, and one block holds all variables."""
-    size = num_natural(graph.dimension)
-    numbers = max((p.plate.size * num_natural(p.plate.signature.num_shared) * size for p in graph.plates), default=0)
-    return graph.blocks is None and graph.dimension > 0 and size <= _MOST_NATURAL and numbers <= _MOST_NUMBERS
+    """Whether the Hessian of this graph can be had in a second or less, and one block holds all variables."""
+    size, numbers, products = num_natural(graph.dimension), 0, 0
+    for plate in graph.plates:
+        dimension = plate.plate.signature.num_shared
+        own, num = num_natural(dimension), len(_many_points(dimension) if plate.is_free else design(dimension).z)
+        numbers = max(numbers, plate.plate.size * own * size)
+        products += plate.plate.size * num * own**2
+    small = size <= _MOST_NATURAL and numbers <= _MOST_NUMBERS and products <= _MOST_PRODUCTS
+    return graph.blocks is None and graph.dimension > 0 and small
 
 
 def propose_minimum(graph: ContractedGraph, state: EPState, power: float = 1.0) -> tuple[Proposal, ...]:

@@ -6,6 +6,7 @@ state they had.
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -44,6 +45,12 @@ def run(
     """
     state, history = start, list[SweepInfo]()
     descends = is_possible(graph)
+    if schedule == "double loop" and not descends:
+        warnings.warn(
+            "optimise: the double loop needs one block of all shared variables, and few enough of them and of datasets "
+            "for a matrix of their natural parameters; parallel sweeps are made instead.",
+            stacklevel=2,
+        )
     in_parallel = partial(parallel.run, graph, tolerance=tolerance, damping=damping, power=power)
     descend = partial(in_parallel, propose=propose_minimum, longest=_LONGEST, tolerance=_FINER * tolerance)
     if schedule in ("serial", "residual", "stochastic"):

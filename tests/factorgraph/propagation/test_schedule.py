@@ -234,3 +234,10 @@ def test_the_information_matrix_is_the_hessian_of_the_log_partition():
 def test_misuse(settings, message):
     with pytest.raises(GraphError, match=message):
         survey(3)[0].optimise(**settings)
+
+
+def test_a_double_loop_that_cannot_be_had_is_said():
+    graph, _ = survey(3)
+    with pytest.warns(UserWarning, match="parallel sweeps are made instead"):
+        result = graph.optimise(schedule="double loop", blocks="mean field")
+    assert result.converged
