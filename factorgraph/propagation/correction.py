@@ -1,16 +1,15 @@
 """Check and correct the posterior of the shared variables against the contracted joint density.
 
 t-tailed draws around the EP posterior are weighted by prior times all log factors; Pareto k-hat says whether the
-weights can be trusted (Vehtari et al. 2024; Yao et al. 2018). Where it is bad, or the weighted draws would leave noise
-in the moments, a mixture fitted to them proposes more; all rounds are then weighted together, as draws of the mixture
-of their proposals (Cornuet et al. 2012). Moments are those of EP plus the weighted difference between the target and EP
-on the same draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact. Where that does
-not do, and log factors are cheap and exact, particles are tempered from the priors.
+weights can be trusted (Vehtari et al. 2024; Yao et al. 2018). Where it is bad, a mixture fitted to the weighted draws
+proposes the next ones. Moments are those of EP plus the weighted difference between the target and EP on the same
+draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact. Where that does not do, and
+log factors are cheap and exact, particles are tempered from the priors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,8 +28,6 @@ _DEGREES_OF_FREEDOM = 5.0
 _MAX_ROUNDS = 5
 _CHUNK = 128
 _GOOD_K_HAT = 0.5
-_FEWEST_EFFECTIVE, _MOST_EFFECTIVE = 0.4, 1000.0  # draws that the answer is worth: of those of a round, and at most
-_MOST_POOLED = 2**24  # log factors of all rounds together
 _STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
 _TOLERATED_SHIFT = 0.1  # sds, between weighted draws and particles
@@ -92,12 +89,6 @@ class Correction:
         return _regression(self.weights, np.exp(self.log_gaussian_weight))
 
     @property
-    def worth(self) -> float:
-        """How many independent draws would leave as much noise in the moments: all the more where EP's Gaussian is the
-        target."""
-        return float(1.0 / max(np.sum(self.difference**2), 1e-300))
-
-    @property
     def difference(self) -> np.ndarray:
         """(M,) weights of the target less those of EP's Gaussian, as far as the two agree."""
         return self.weights - self.overlap * np.exp(self.log_gaussian_weight)
@@ -129,42 +120,18 @@ def correct(
     adapting the proposal while k-hat is bad."""
     mean, covariance = state.phi_moments()
     factor = np.linalg.cholesky(covariance)
-    enough = min(_MOST_EFFECTIVE, _FEWEST_EFFECTIVE * num_draws)
-    proposal = _first_draws([(mean, factor), *others], num_draws, seed)
-    drawn = [_evaluated(graph, *proposal)]
-    correction = replace(_weigh(mean, factor, drawn, 1), num_modes=1 + len(others))
+    phi, log_proposal = _first_draws([(mean, factor), *others], num_draws, seed)
+    correction = replace(_weigh(graph, mean, factor, phi, log_proposal, 1), num_modes=1 + len(others))
     for index in range(2, _MAX_ROUNDS + 1):
-        if correction.k_hat < _GOOD_K_HAT and correction.worth >= enough:
+        if correction.k_hat < _GOOD_K_HAT:
             break
-        proposal = _next_draws(correction, mean, factor, graph.whitened, num_draws, seed + index)
-        drawn.append(_evaluated(graph, *proposal))
-        pooled = drawn if sum(part.size for part in drawn) <= _MOST_POOLED else drawn[-1:]
-        for parts in (pooled, drawn[-1:]):
-            candidate = replace(_weigh(mean, factor, parts, index), num_modes=correction.num_modes)
-            if candidate.quality > correction.quality:
-                correction = candidate
-        correction = replace(correction, num_rounds=index)
+        phi, log_proposal = _next_draws(correction, mean, factor, graph.whitened, num_draws, seed + index)
+        candidate = replace(_weigh(graph, mean, factor, phi, log_proposal, index), num_modes=correction.num_modes)
+        if candidate.quality > correction.quality:
+            correction = candidate
+        else:
+            correction = replace(correction, num_rounds=index)
     return correction
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Drawn:
-    """Draws ``phi`` (M, D) of one proposal, its ``log_density``, the log target (M,), and per plate log factors and
-    errors (N, M)."""
-
-    phi: np.ndarray
-    log_density: Callable[[np.ndarray], np.ndarray]
-    target: np.ndarray
-    factors: list[np.ndarray]
-    errors: list[np.ndarray]
-
-    @property
-    def size(self) -> int:
-        return sum(values.size for values in self.factors)
-
-
-def _evaluated(graph: ContractedGraph, phi: np.ndarray, log_density: Callable[[np.ndarray], np.ndarray]) -> _Drawn:
-    return _Drawn(phi, log_density, *evaluate(graph, phi))
 
 
 def is_doubtful(correction: Correction) -> bool:
@@ -214,22 +181,19 @@ def _agree(correction: Correction, found: Tempered) -> bool:
 
 def _first_draws(
     modes: Sequence[tuple[np.ndarray, np.ndarray]], num_draws: int, seed: int
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Draws (M, D) of an equal mixture of t-distributions about the modes, and its log density."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws (M, D) of an equal mixture of t-distributions about the modes, and its log density (M,)."""
     sizes = [len(part) for part in np.array_split(np.arange(num_draws), len(modes))]
     parts = [
         student_draws(mean, factor, num_draws=size, seed=seed + 1000 * k, df=_DEGREES_OF_FREEDOM)[0]
         for k, ((mean, factor), size) in enumerate(zip(modes, sizes, strict=True))
     ]
-
-    def log_density(phi: np.ndarray) -> np.ndarray:
-        densities = [
-            np.log(size / num_draws) + student_log_density(phi, mean, factor, df=_DEGREES_OF_FREEDOM)
-            for (mean, factor), size in zip(modes, sizes, strict=True)
-        ]
-        return logsumexp(densities, axis=0)
-
-    return np.concatenate(parts), log_density
+    phi = np.concatenate(parts)
+    densities = [
+        np.log(size / num_draws) + student_log_density(phi, mean, factor, df=_DEGREES_OF_FREEDOM)
+        for (mean, factor), size in zip(modes, sizes, strict=True)
+    ]
+    return phi, logsumexp(densities, axis=0)
 
 
 def evaluate(
@@ -248,15 +212,10 @@ def evaluate(
     return graph.log_joint(phi, factors, lost), factors, errors
 
 
-def _weigh(mean: np.ndarray, factor: np.ndarray, drawn: Sequence[_Drawn], rounds: int) -> Correction:
-    """All that was ``drawn``, as draws of the mixture of its proposals."""
-    phi, target = (np.concatenate(parts) for parts in ([d.phi for d in drawn], [d.target for d in drawn]))
-    factors, errors = (
-        [np.concatenate(parts, axis=1) for parts in zip(*lists, strict=True)] if len(drawn) > 1 else list(lists[0])
-        for lists in ([d.factors for d in drawn], [d.errors for d in drawn])
-    )
-    shares = [np.log(len(part.phi) / len(phi)) + part.log_density(phi) for part in drawn]
-    log_proposal = logsumexp(shares, axis=0)
+def _weigh(
+    graph: ContractedGraph, mean: np.ndarray, factor: np.ndarray, phi: np.ndarray, log_proposal: np.ndarray, rounds: int
+) -> Correction:
+    target, factors, errors = evaluate(graph, phi)
     raw = np.where(np.isfinite(target), target, -np.inf) - log_proposal
     smoothed, k_hat = pareto_smooth(raw)
     if len(np.unique(phi, axis=0)) < len(phi):  # the proposal is narrower than rounding: equal weights mean nothing
@@ -292,14 +251,13 @@ def _regression(target: np.ndarray, gaussian: np.ndarray) -> float:
 
 def _next_draws(
     correction: Correction, mean: np.ndarray, factor: np.ndarray, whitened: np.ndarray, num_draws: int, seed: int
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws of a mixture fitted to the weighted draws, a part of them still from the t around EP and a part as wide as
     the priors; where a few draws have all the weight there is nothing to fit, and the t is widened."""
     dimension = correction.phi.shape[1]
     if not correction.effective_sample_size > dimension + 2.0:
         wider = factor * 2.0**correction.num_rounds
-        phi, _ = student_draws(mean, wider, num_draws=num_draws, seed=seed, df=_DEGREES_OF_FREEDOM)
-        return phi, lambda x: student_log_density(x, mean, wider, df=_DEGREES_OF_FREEDOM)
+        return student_draws(mean, wider, num_draws=num_draws, seed=seed, df=_DEGREES_OF_FREEDOM)
     standard = np.linalg.solve(factor, (correction.phi - mean).T).T
     fitted = mixtures.fit(standard, correction.weights, 4, num_steps=20)
     proposal = mixtures.widened(fitted, scales=(1.1, 2.0, 4.0), weights=(0.7, 0.2, 0.1))
@@ -314,15 +272,12 @@ def _next_draws(
     ]
     num_fitted = num_draws - sum(sizes)
     drawn = mixtures.draws(proposal, uniform_points(num_fitted, 1 + dimension, seed + 100))
+    phi = np.concatenate([*parts, mean + drawn @ factor.T])
     log_volume = float(np.sum(np.log(np.diag(factor))))
-
-    def log_density(phi: np.ndarray) -> np.ndarray:
-        densities = [
-            np.log(size / num_draws) + student_log_density(phi, *part, df=_DEGREES_OF_FREEDOM)
-            for part, size in zip((student, prior), sizes, strict=True)
-        ]
-        standard = np.linalg.solve(factor, (phi - mean).T).T
-        densities.append(np.log(num_fitted / num_draws) + mixtures.log_density(proposal, standard) - log_volume)
-        return logsumexp(densities, axis=0)
-
-    return np.concatenate([*parts, mean + drawn @ factor.T]), log_density
+    densities = [
+        np.log(size / num_draws) + student_log_density(phi, *part, df=_DEGREES_OF_FREEDOM)
+        for part, size in zip((student, prior), sizes, strict=True)
+    ]
+    standard = np.linalg.solve(factor, (phi - mean).T).T
+    densities.append(np.log(num_fitted / num_draws) + mixtures.log_density(proposal, standard) - log_volume)
+    return phi, logsumexp(densities, axis=0)
