@@ -9,8 +9,9 @@ log factors are cheap and exact, particles are tempered from the priors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.special import logsumexp
@@ -28,6 +29,7 @@ _DEGREES_OF_FREEDOM = 5.0
 _MAX_ROUNDS = 5
 _CHUNK = 128
 _GOOD_K_HAT = 0.5
+_ENOUGH, _FEWEST_WORTH, _MORE = 1000.0, 0.4, 4  # draws that an answer is worth, or a part of the draws; times as many
 _STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
 _TOLERATED_SHIFT = 0.1  # sds, between weighted draws and particles
@@ -89,6 +91,12 @@ class Correction:
         return _regression(self.weights, np.exp(self.log_gaussian_weight))
 
     @property
+    def worth(self) -> float:
+        """How many independent draws would leave as much noise in the moments: all the more where EP's Gaussian is the
+        target."""
+        return float(1.0 / max(np.sum(self.difference**2), 1e-300))
+
+    @property
     def difference(self) -> np.ndarray:
         """(M,) weights of the target less those of EP's Gaussian, as far as the two agree."""
         return self.weights - self.overlap * np.exp(self.log_gaussian_weight)
@@ -117,20 +125,28 @@ def correct(
     seed: int,
 ) -> Correction:
     """Importance-sample the contracted posterior around EP's, and around ``others`` (mean (D,), factor (D, D)),
-    adapting the proposal while k-hat is bad."""
+    adapting the proposal while k-hat is bad. Where it is good but few draws count, more are taken from the same
+    proposal, and they alone decide."""
     mean, covariance = state.phi_moments()
-    factor = np.linalg.cholesky(covariance)
-    phi, log_proposal = _first_draws([(mean, factor), *others], num_draws, seed)
-    correction = replace(_weigh(graph, mean, factor, phi, log_proposal, 1), num_modes=1 + len(others))
+    factor, num_modes = np.linalg.cholesky(covariance), 1 + len(others)
+
+    def weighed(propose: Callable[[int, int], tuple[np.ndarray, np.ndarray]], num: int, index: int) -> Correction:
+        found = _weigh(graph, mean, factor, *propose(num, seed + index), index)
+        return replace(found, num_modes=num_modes)
+
+    propose = partial(_first_draws, [(mean, factor), *others])
+    correction = replace(weighed(propose, num_draws, 0), num_rounds=1)
     for index in range(2, _MAX_ROUNDS + 1):
         if correction.k_hat < _GOOD_K_HAT:
             break
-        phi, log_proposal = _next_draws(correction, mean, factor, graph.whitened, num_draws, seed + index)
-        candidate = replace(_weigh(graph, mean, factor, phi, log_proposal, index), num_modes=correction.num_modes)
+        following = partial(_next_draws, correction, mean, factor, graph.whitened)
+        candidate = weighed(following, num_draws, index)
         if candidate.quality > correction.quality:
-            correction = candidate
+            correction, propose = candidate, following
         else:
             correction = replace(correction, num_rounds=index)
+    if correction.trusted and correction.worth < min(_ENOUGH, _FEWEST_WORTH * num_draws):
+        correction = weighed(propose, _MORE * num_draws, correction.num_rounds + 1)
     return correction
 
 

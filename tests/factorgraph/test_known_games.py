@@ -146,7 +146,9 @@ def solved_contest(num):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*not converged")
-@pytest.mark.xfail(reason="three drawn variables of one dataset with edges: 0.06 sds and 0.07 nats off, stated 0.04 and 0.04")
+@pytest.mark.xfail(
+    reason="three drawn variables of one dataset with edges: 0.06 sds and 0.07 nats off, stated 0.04 and 0.04"
+)
 def test_three_against_all():
     """B12; exact moments by symmetry and a bivariate normal are within 0.01 sds of the fixed point."""
     result, skills = solved_contest(3)

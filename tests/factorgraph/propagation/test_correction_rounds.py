@@ -1,0 +1,67 @@
+"""The rounds of the correction: more draws where few of them count; on targets in closed form."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import digamma, polygamma
+
+from factorgraph.propagation.correction import correct
+
+NUM = 2048
+
+
+class Term:
+    """One dataset whose log factor is the whole log density."""
+
+    def __init__(self, log_density):
+        self.log_density = log_density
+
+    def log_factors(self, phi):
+        value = self.log_density(phi)[None]
+        return value, np.zeros_like(value)
+
+
+def corrected(log_density, mean, covariance):
+    graph = SimpleNamespace(
+        plates=(Term(log_density),),
+        whitened=np.zeros(len(mean), dtype=bool),
+        log_joint=lambda phi, factors, lost=None: factors[0][0],
+    )
+    state = SimpleNamespace(phi_moments=lambda: (mean, covariance))
+    return correct(graph, state, [], num_draws=NUM, seed=0)
+
+
+@pytest.mark.parametrize(("shape", "more"), [(0.7, True), (4.0, False)])
+def test_skewed_variables(shape, more):
+    """The logarithms of eight Gamma variables: means digamma, variances trigamma; the start has other correlations."""
+    dimension = 8
+    mean, variance = np.full(dimension, digamma(shape)), polygamma(1, shape)
+    found = corrected(
+        lambda phi: np.sum(stats.loggamma.logpdf(phi, shape), axis=1),
+        mean + 0.3 * np.sqrt(variance),
+        variance * (0.7 * np.eye(dimension) + 0.3),
+    )
+    assert found.trusted
+    assert (found.num_rounds > 1) is more
+    assert found.worth > 0.4 * NUM
+    assert len(found.phi) == (4 * NUM if more else NUM)
+    assert np.exp(found.log_weight).sum() == pytest.approx(1.0)
+    centre = found.weights @ found.phi
+    sd = np.sqrt(found.weights @ (found.phi - centre) ** 2 / variance)
+    assert np.max(np.abs(centre - mean)) < 4.0 * np.sqrt(variance / found.effective_sample_size)
+    assert np.max(np.abs(sd - 1.0)) < 6.0 / np.sqrt(found.effective_sample_size)
+    assert abs(found.log_evidence) < 4.0 * found.log_evidence_error
+
+
+def test_a_gaussian_takes_one_round():
+    mean, covariance = np.arange(8.0), np.eye(8) + 0.5
+    known = stats.multivariate_normal(mean, covariance)
+    found = corrected(known.logpdf, mean, covariance)
+    assert found.num_rounds == 1
+    assert len(found.phi) == NUM
+    assert found.worth > 1e9  # the control variate leaves no noise
+    assert found.log_evidence == pytest.approx(0.0, abs=1e-9)
