@@ -92,6 +92,8 @@ def initial_value(cls: type, parameter: inspect.Parameter, child: Callable[[type
         return child(annotation) if _is_user_class(annotation) else Variable(name)
     if isinstance(default, type):
         return child(default)
+    if isinstance(default, Prior):  # evaluated once by Python, but each model has an unknown of its own
+        return default.renewed(is_default=True)
     if _has_default_factory(cls, name):
         return inspect.Parameter.empty
     if isinstance(default, tuple) and default and all(map(is_number, default)) and not hasattr(default, "_fields"):

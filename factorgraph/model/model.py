@@ -38,8 +38,8 @@ class Model(AbstractPriorModel):
     An argument whose default is a number, or that has none, starts as a variable without a prior; a tuple of numbers
     as a `TuplePrior` (``model.centre[0]`` is ``model.centre_0``); a class as its model; anything else keeps its
     default. A class declares priors for its arguments by a class attribute, ``priors = {"centre": UniformPrior(0.0,
-    100.0)}``, or by annotation, ``centre: Annotated[float, UniformPrior(0.0, 100.0)]``; every model of it gets its
-    own copies.
+    100.0)}``, by annotation, ``centre: Annotated[float, UniformPrior(0.0, 100.0)]``, or as their defaults, ``centre =
+    UniformPrior(0.0, 100.0)``; every model of it gets its own copies.
 
     Attributes are read and assigned by name. What is no constructor argument can be assigned too if it is a class, a
     model or an object of a user's class (or a list of such): it becomes an attribute of the instances.

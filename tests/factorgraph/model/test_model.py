@@ -155,6 +155,19 @@ def test_declared_priors_defaults_and_annotations():
     assert model.prior_count == 6
 
 
+class Centred:
+    def __init__(self, centre=UniformPrior(0.0, 3.0)):
+        self.centre = centre
+
+
+def test_a_prior_as_default_is_an_unknown_of_each_model():
+    """Python evaluates a default once; two datasets would share the unknown."""
+    first, second = Model(Centred), Model(Centred)
+    assert first.centre.parameters == (0.0, 3.0)
+    assert first.centre is not second.centre
+    assert Model(Centred, centre=first.centre).centre is first.centre
+
+
 class Wrong:
     priors = {"centr": UniformPrior(0.0, 1.0)}
 
