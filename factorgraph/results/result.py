@@ -333,7 +333,10 @@ class Result:
         if not self.converged:
             concerns.append(f"expectation propagation had not converged after {self.ep.num_steps} sweeps")
         if not np.isnan(self.k_hat) and not self.is_corrected:
-            concerns.append(f"the posterior could not be corrected (k-hat {self.k_hat:.2f}), the answer is EP's")
+            concerns.append(
+                f"the posterior could not be corrected (k-hat {self.k_hat:.2f}), the answer is EP's (a search over "
+                "graph.contracted, such as fg.NUTS, does not rest on it)"
+            )
         uncertain = [i for i, error in enumerate(self._solution.inner_error) if error > _LARGEST_INNER_ERROR]
         if uncertain:
             largest = max(self._solution.inner_error[i] for i in uncertain)
