@@ -315,13 +315,16 @@ def searches():
         "laplace": fg.LaplaceOptimiser,
         "smc": fg.SMC,
         "nested": lambda: fg.DynestyStatic(nlive=300),
+        "nuts": fg.NUTS,
     }
 
 
 @long
-@pytest.mark.parametrize("name", ["importance", "laplace", "smc", "nested"])
+@pytest.mark.parametrize("name", ["importance", "laplace", "smc", "nested", "nuts"])
 def test_inner_methods_agree(name):
     """Twenty random log-concave factors: means within 0.05 sds, sds within 5 % of quadrature."""
+    if name == "nuts":
+        pytest.importorskip("blackjax")
     random = np.random.default_rng(6)
     counts, offsets, errors = random.poisson(3.0, 20), random.normal(0.0, 1.0, 20), random.uniform(0.5, 3.0, 20)
     variables, factors = [], []
