@@ -49,8 +49,11 @@ class FactorGraphModel(Analysis):
     name
         For results and pictures.
     families
-        The family of messages of shared variables, by variable, in place of the default one: ``"normal"``,
-        ``"log-normal"`` or ``"softplus-normal"`` (a half line), ``"logit-normal"`` (an interval).
+        The family of messages of shared variables, by variable, in place of the default one. Normal distributions of
+        a transform, correlated with the other variables: ``"normal"``, ``"log-normal"`` or ``"softplus-normal"`` (a
+        half line), ``"logit-normal"`` (an interval). Or a distribution of the variable itself, independent of all
+        others in EP's answer: ``"gamma"`` or ``"inverse-gamma"`` (a half line; of the distance from its limit),
+        ``"beta"`` (an interval; of the fraction of it), which are exact where all factors are conjugate to them.
 
     Raises
     ------

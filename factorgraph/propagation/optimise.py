@@ -27,7 +27,9 @@ from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.integral_errors import inner_errors, log_factors_corrected
 from factorgraph.propagation.linked import linked
 from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
-from factorgraph.propagation.report import few_draws, moments_of, posterior_draws, values
+from factorgraph.propagation.product_solution import ProductSolution, solve_product
+from factorgraph.propagation.report import NUM_DRAWS, few_draws, moments_of, posterior_draws, values
+from factorgraph.propagation.scalar_message import check_scalars, scalar_variables
 from factorgraph.propagation.schedule import SCHEDULES, TURNS, run
 from factorgraph.propagation.solution import Corrected, Solution
 from factorgraph.propagation.start import Start
@@ -125,7 +127,9 @@ def solve(
     with jax.enable_x64(True):
         found = linked(terms, shared, plates, lanes)
         if found is None:
+            check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
             return _solved(terms, shared, plates, lanes, settings, optimiser, began)[0]
+        check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
         over_hubs, draws = _solved(terms, found.shared, found.plates, found.lanes, settings, optimiser, began)
         return expanded(over_hubs, draws, found, shared, began)
 
@@ -144,9 +148,45 @@ def _solved(
     graph = replace(graph, blocks=blocks_of(shared, settings.blocks))
     state, history, converged = _run(graph, initial_state(graph, start), settings)
     graph, state, history, converged = _refined(graph, state, history, converged, settings)
-    correction = _correction(shared, graph, state, start, settings)
-    solution = _solution(terms, shared, graph, state, history, converged, correction, settings, began)
-    return solution, partial(few_draws, state, correction if solution.is_corrected else None)
+    product = _product(terms, shared, graph, state, history, settings)
+    if product is not None:
+        history, converged = product.history, product.converged
+    is_exact = product is not None and product.is_exact
+    correction = None if is_exact else _correction(shared, graph, state, start, settings)
+    solution = _solution(terms, shared, graph, state, product, history, converged, correction, settings, began)
+    return solution, _drawing(state, product, correction if solution.is_corrected else None)
+
+
+def _product(
+    terms: Terms,
+    shared: tuple[SharedVariable, ...],
+    graph: ContractedGraph,
+    state: EPState,
+    history: list[SweepInfo],
+    settings: Settings,
+) -> ProductSolution | None:
+    """EP's answer where a variable has messages of an exponential family of its own."""
+    scalars = scalar_variables(shared, terms.families)
+    if not scalars:
+        return None
+    return solve_product(
+        graph,
+        scalars,
+        state,
+        history,
+        max_steps=settings.max_steps,
+        min_steps=settings.min_steps,
+        tolerance=settings.tolerance,
+        damping=settings.damping,
+        power=settings.power,
+    )
+
+
+def _drawing(state: EPState, product: ProductSolution | None, correction: Correction | None) -> Draws:
+    """How to draw from the answer: that of ``correction``, or EP's."""
+    if correction is not None or product is None:
+        return partial(few_draws, state, correction)
+    return product.draws
 
 
 # --- sweep and refine ---
@@ -246,6 +286,7 @@ def _solution(
     shared: tuple[SharedVariable, ...],
     graph: ContractedGraph,
     state: EPState,
+    product: ProductSolution | None,
     history: list[SweepInfo],
     converged: bool,
     correction: Correction | None,
@@ -254,11 +295,13 @@ def _solution(
 ) -> Solution:
     corrected = correction is not None and correction.k_hat < TRUSTED_K_HAT
     note = _evidence_note(terms, shared, graph)
-    ep = moments_of(shared, state, None)
+    ep = moments_of(shared, state, None) if product is None else product.moments(shared)
     checked = None if correction is None else moments_of(shared, state, correction)
-    phi = posterior_draws(state, correction if corrected else None, seed=settings.seed)
-    reported = zip(graph.plates, state.status, strict=True)
-    state = replace(state, status=tuple(plate.reported(found) for plate, found in reported))
+    ep_phi = posterior_draws(state, None, seed=settings.seed) if product is None else product.draws(NUM_DRAWS)
+    phi = posterior_draws(state, correction, seed=settings.seed) if corrected else ep_phi
+    status = state.status if product is None else product.status
+    status = tuple(plate.reported(found) for plate, found in zip(graph.plates, status, strict=True))
+    densities = leave_one_out(graph, state) if product is None else product.leave_one_out
     contributions, variances = inner_errors(graph, state)
     added, variances = log_factors_corrected(graph, state, variances)
     more = np.nan if note else sum(map(np.sum, added))
@@ -273,27 +316,28 @@ def _solution(
             effective_sample_size=float(correction.effective_sample_size),
         )
     trusted = found if corrected else None
+    drawing = _drawing(state, product, correction if corrected else None)
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
     return Solution(
         terms=terms,
         shared=shared,
         plates=graph.plates,
-        status=state.status,
+        status=status,
         history=tuple(history),
         converged=converged,
         ep=ep,
-        ep_draws=values(shared, posterior_draws(state, None, seed=settings.seed)),
+        ep_draws=values(shared, ep_phi),
         corrected=found,
         answer=ep if trusted is None else trusted.moments,
         k_hat=np.nan if correction is None else correction.k_hat,
         is_tempered=correction is not None and correction.is_tempered,
         is_corrected=corrected,
-        is_exact=state.all_exact and correction is None,
+        is_exact=correction is None and (state.all_exact if product is None else product.is_exact),
         phi=phi,
         draws=values(shared, phi),
         log_joint=_log_joint(graph, correction, phi) if corrected else None,
-        local=tuple(_local(plate, state, correction if corrected else None) for plate in graph.plates),
-        leave_one_out=tuple(density + more for density, more in zip(leave_one_out(graph, state), added, strict=True)),
+        local=tuple(_local(plate, state, drawing) for plate in graph.plates),
+        leave_one_out=tuple(density + more for density, more in zip(densities, added, strict=True)),
         inner_error=error,
         factor_errors=tuple(np.sqrt(variance) for variance in variances),
         factor_shifts=tuple(np.sqrt(np.max(c, axis=1, initial=0.0)) for c in contributions),
@@ -330,12 +374,12 @@ def _is_proper(variable: Any) -> bool:
     return bool(np.all(np.isfinite([float(v) for v in variable.parameters])))
 
 
-def _local(plate: ContractedPlate, state: EPState, correction: Correction | None) -> LocalPosterior | None:
+def _local(plate: ContractedPlate, state: EPState, drawing: Draws) -> LocalPosterior | None:
     num_local = plate.plate.signature.num_local
     if num_local == 0:
         return None
     num = 256 if plate.plate.size <= 200 else 64
-    phi = few_draws(state, correction, num)
+    phi = drawing(num)
     chance = plate.chances(len(phi))
     found = plate.local_posterior(phi, chance)
     uncertain = np.flatnonzero(np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1))

@@ -9,10 +9,11 @@ larger is taken back, forgotten, and halved.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from factorgraph.propagation.state import ContractedGraph, EPState
+from factorgraph.propagation.state import ContractedGraph, EPState, Sites
 from factorgraph.propagation.sweep import (
     Proposal,
     SweepInfo,
@@ -25,6 +26,9 @@ from factorgraph.propagation.sweep import (
 )
 
 Propose = Callable[[ContractedGraph, EPState, float], tuple[Proposal, ...]]
+
+
+State = TypeVar("State", bound=Sites)
 
 _SHORTEST = 1.0 / 64.0
 _TOLERATED_GROWTH = 2.0
@@ -47,13 +51,44 @@ def run(
     propose: Propose = propose,
     longest: float = 1.0,
 ) -> tuple[EPState, list[SweepInfo], bool]:
+    """`settled`, of one normal posterior over all shared variables; ``propose`` is what finds the sites to move
+    towards."""
+    return settled(
+        graph,
+        state,
+        propose=propose,
+        take_step=take_step,
+        max_steps=max_steps,
+        min_steps=min_steps,
+        tolerance=tolerance,
+        damping=damping,
+        power=power,
+        patience=patience,
+        longest=longest,
+    )
+
+
+def settled(
+    graph: Any,
+    state: State,
+    *,
+    propose: Callable[[Any, State, float], tuple[Proposal, ...]],
+    take_step: Callable[[Any, State, tuple[Proposal, ...], float], tuple[State, SweepInfo]],
+    max_steps: int,
+    min_steps: int,
+    tolerance: float,
+    damping: float,
+    power: float = 1.0,
+    patience: int | None = None,
+    longest: float = 1.0,
+) -> tuple[State, list[SweepInfo], bool]:
     """Sweep until no mean moves by ``tolerance`` standard deviations and no log standard deviation by as much.
 
     ``max_steps`` and ``min_steps`` count the sweeps that were kept; ``damping`` is the longest step. Returns the state
     where it settled, or otherwise the one of smallest residual; what each sweep did; and whether it settled. Points
     jump over the edges of matched sites from sweep to sweep: those settle where their residual is as small as it gets.
-    After ``patience`` sweeps without a smaller residual no more is tried. ``propose`` is what
-    finds the sites to move towards.
+    After ``patience`` sweeps without a smaller residual no more is tried. ``propose`` finds the sites to move towards,
+    ``take_step`` moves there.
     """
     history: list[SweepInfo] = []
     step, converged, stalled = damping, False, 0
@@ -92,7 +127,7 @@ def run(
     return state if converged else best, history, converged
 
 
-def noise(state: EPState) -> float:
+def noise(state: Sites) -> float:
     """The residual that the points of matched sites may leave."""
     return _NOISE * float(np.sqrt(sum(np.sum(matched) for matched in state.matched)))
 

@@ -122,11 +122,19 @@ def least_squares(
     sound = np.where(finite, relative, 0.0)
     full = sound @ points.least_squares.T
     statistics = points.statistics + points.statistics_mean
-    residual = np.max(np.abs(sound - full[:, :1] - full[:, 1:] @ statistics.T), axis=1)
-    size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
-    exact = np.all(finite, axis=1) & (residual < np.maximum(_GAUSSIAN_RESIDUAL, tolerance * size))
+    exact = is_exact_fit(relative, full[:, :1] + full[:, 1:] @ statistics.T, values, tolerance)
     followed = floored(relative) @ points.least_squares.T
     return np.where(exact[:, None], full, followed)[:, 1:], exact
+
+
+def is_exact_fit(
+    relative: np.ndarray, fitted: np.ndarray, values: np.ndarray, tolerance: float = _ROUNDING
+) -> np.ndarray:
+    """(N,) whether ``relative`` (N, n) is what was ``fitted``, but for the rounding of ``values`` (N, n)."""
+    finite = np.isfinite(relative)
+    residual = np.max(np.abs(np.where(finite, relative, 0.0) - fitted), axis=1)
+    size = np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=1)
+    return np.all(finite, axis=1) & (residual < np.maximum(_GAUSSIAN_RESIDUAL, tolerance * size))
 
 
 def floored(values: np.ndarray) -> np.ndarray:
@@ -199,7 +207,7 @@ def updated_sites(
     if never_exact is not None:
         exact &= ~never_exact
     tilted = (weights - 1.0 / len(points.z)) @ points.statistics @ points.inverse_gram / power
-    poor = (effective_fraction(weights) < _FEWEST_EFFECTIVE) & ~exact & ~lost
+    poor = is_poor(weights) & ~exact & ~lost
     delta = np.where((exact | poor)[:, None], coefficients, tilted)
     site = np.where(lost[:, None], 0.0, old + site_from_z(delta, mean, factor))
     log_normalizers = np.where(exact, _constant(relative, delta, points), log_normalizers / power)
@@ -210,6 +218,11 @@ def updated_sites(
 def effective_fraction(weights: np.ndarray) -> np.ndarray:
     """(N,) effective fraction of the points, from weights (N, n)."""
     return 1.0 / np.maximum(np.sum(weights**2, axis=1), 1e-300) / weights.shape[1]
+
+
+def is_poor(weights: np.ndarray) -> np.ndarray:
+    """(N,) whether too few of the points count, from weights (N, n)."""
+    return effective_fraction(weights) < _FEWEST_EFFECTIVE
 
 
 def softmax(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

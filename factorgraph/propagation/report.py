@@ -13,7 +13,7 @@ from factorgraph.propagation.state import EPState
 from searches.quasi import normal_points
 
 _NUM_POINTS = 4096
-_NUM_DRAWS = 1024
+NUM_DRAWS = 1024  # of an answer
 _FEWEST_EFFECTIVE = 300.0  # below, or where weighted draws are few, Gaussian draws are moved to the corrected moments
 _ENOUGH = 1024
 
@@ -64,22 +64,22 @@ def _covariance(deviation: np.ndarray) -> np.ndarray:
 def posterior_draws(state: EPState, correction: Correction | None, *, seed: int) -> np.ndarray:
     """Equal-weight draws (M, D) in coordinates."""
     if correction is None:
-        return gaussian_points(state, _NUM_DRAWS, seed=8)
+        return gaussian_points(state, NUM_DRAWS, seed=8)
     num = len(correction.phi)
     enough = num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE
     if enough or correction.num_modes > 1:
         rng = np.random.default_rng(seed)
         shuffled = rng.permutation(num)  # every second point of a Sobol sequence fills only a part of the space
-        positions = (np.arange(_NUM_DRAWS) + rng.random()) / _NUM_DRAWS
+        positions = (np.arange(NUM_DRAWS) + rng.random()) / NUM_DRAWS
         cumulative = np.cumsum(correction.weights[shuffled])
         chosen = np.minimum(np.searchsorted(cumulative, positions * cumulative[-1]), num - 1)
-        return correction.phi[shuffled[chosen]][rng.permutation(_NUM_DRAWS)]
+        return correction.phi[shuffled[chosen]][rng.permutation(NUM_DRAWS)]
     return _moved(state, correction)
 
 
 def _moved(state: EPState, correction: Correction) -> np.ndarray:
     """Draws of the EP posterior, moved linearly to the corrected mean and covariance."""
-    points = gaussian_points(state, _NUM_DRAWS, seed=8)
+    points = gaussian_points(state, NUM_DRAWS, seed=8)
     mean, covariance = state.phi_moments()
     overlap, difference = correction.overlap, correction.difference
     corrected = overlap * mean + difference @ correction.phi

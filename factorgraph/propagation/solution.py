@@ -59,7 +59,7 @@ class Solution:
     is_tempered
         Whether the answer is that of particles tempered from the priors.
     is_exact
-        Every factor was Gaussian, so EP is the exact answer.
+        Every factor was Gaussian, or conjugate to the families chosen, so EP is the exact answer.
     phi
         (M, D) equal-weight draws of the answer, in coordinates; ``draws`` are the same in the user's coordinates.
     log_joint

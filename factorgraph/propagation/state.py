@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -60,6 +61,15 @@ class ContractedGraph:
 def quarantined(values: np.ndarray, plate: ContractedPlate) -> np.ndarray:
     """(N,) datasets whose log f is finite nowhere; they are left out and named."""
     return ~np.any(np.isfinite(values), axis=1)
+
+
+class Sites(Protocol):
+    """What a step needs to know of a state, whatever the posterior its sites multiply to."""
+
+    @property
+    def sites(self) -> tuple[np.ndarray, ...]: ...
+    @property
+    def matched(self) -> tuple[np.ndarray, ...]: ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,7 +134,12 @@ def posterior_of(
     h = np.where(graph.whitened, -origin * scale, 0.0)
     precision = np.diag(np.where(graph.whitened, scale**2, 0.0))
     for plate, site in zip(graph.plates, sites, strict=True):
-        _scatter(h, precision, plate.plate.shared_index, site)
+        scatter(h, precision, plate.plate.shared_index, site)
+    return normal_of(h, precision)
+
+
+def normal_of(h: np.ndarray, precision: np.ndarray) -> Posterior:
+    """The normal distribution with these natural parameters, (D,) and (D, D)."""
     try:
         factor = np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:
@@ -146,7 +161,8 @@ def _is_usable(log_partition: float, covariance: np.ndarray) -> bool:
     return len(sd) == 0 or float(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0]) > _LEAST_EIGENVALUE
 
 
-def _scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.ndarray) -> None:
+def scatter(h: np.ndarray, precision: np.ndarray, index: np.ndarray, site: np.ndarray) -> None:
+    """Add sites (N, p) over the variables ``index`` (N, d) to natural parameters ``h`` (D,), ``precision`` (D, D)."""
     if index.shape[1] == 0:
         return
     if np.all(index == index[0]):

@@ -30,6 +30,7 @@ from factorgraph.propagation.state import (
     ContractedGraph,
     EPState,
     Posterior,
+    Sites,
     log_evidence_of,
     posterior_of,
     quarantined,
@@ -130,12 +131,12 @@ def residual_of(proposals: tuple[Proposal, ...]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *(p.change.ravel() for p in proposals)])
 
 
-def sites_of(state: EPState) -> np.ndarray:
+def sites_of(state: Sites) -> np.ndarray:
     """All sites in one vector."""
     return np.concatenate([np.zeros(0), *(site.ravel() for site in state.sites)])
 
 
-def proposed_changes(state: EPState, proposals: tuple[Proposal, ...]) -> np.ndarray:
+def proposed_changes(state: Sites, proposals: tuple[Proposal, ...]) -> np.ndarray:
     """What is proposed less what is there, in one vector; zero where exact, since that step is always whole."""
     parts = (
         np.where(p.exact[:, None], 0.0, p.site - old).ravel() for p, old in zip(proposals, state.sites, strict=True)
@@ -143,7 +144,7 @@ def proposed_changes(state: EPState, proposals: tuple[Proposal, ...]) -> np.ndar
     return np.concatenate([np.zeros(0), *parts])
 
 
-def redirected(state: EPState, proposals: tuple[Proposal, ...], changes: np.ndarray) -> tuple[Proposal, ...]:
+def redirected(state: Sites, proposals: tuple[Proposal, ...], changes: np.ndarray) -> tuple[Proposal, ...]:
     """The proposals with these changes in place of their own, but for exact sites."""
     found, start = [], 0
     for p, old in zip(proposals, state.sites, strict=True):

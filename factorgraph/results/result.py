@@ -176,7 +176,7 @@ class Result:
 
     @property
     def is_exact(self) -> bool:
-        """Every factor is Gaussian in the shared variables, so that EP is exact."""
+        """Every factor is Gaussian in the shared variables, or conjugate to their messages, so that EP is exact."""
         return self._solution.is_exact
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from factorgraph.graph.message_families import EXPONENTIAL
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.solution import Solution
 from factorgraph.results.plate_axis import PlateAxis
@@ -61,6 +62,8 @@ def _header(solution: Solution) -> str:
 def _kind(solution: Solution) -> str:
     if not solution.shared:
         return "answer: nothing is shared, every dataset by itself"
+    if solution.is_exact and set(EXPONENTIAL) & set(solution.terms.families.values()):
+        return "answer: exact, every factor is conjugate to the chosen families of messages"
     if solution.is_exact:
         return "answer: exact, every factor is Gaussian in the shared variables"
     if np.isnan(solution.k_hat):

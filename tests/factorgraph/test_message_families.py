@@ -93,8 +93,10 @@ def test_messages_on_an_interval():
 @pytest.mark.parametrize(
     ("choose", "message"),
     [
-        (lambda parent, _: {parent.sigma: "gamma"}, "no family 'gamma'.*log-normal"),
-        (lambda parent, _: {parent.sigma: "normal"}, "'softplus-normal' and 'log-normal' can be chosen"),
+        (lambda parent, _: {parent.sigma: "gama"}, "no family 'gama'.*gamma"),
+        (lambda parent, _: {parent.sigma: "normal"}, "'softplus-normal', 'log-normal', .*can be chosen"),
+        (lambda parent, _: {parent.sigma: "beta"}, "'gamma' and 'inverse-gamma' can be chosen"),
+        (lambda parent, _: {parent.mean: "gamma"}, "'normal' can be chosen"),
         (lambda parent, _: {parent.mean: "log-normal"}, "'normal' can be chosen"),
         (lambda _, models: {models[0].effect: "normal"}, "no shared variable of this graph"),
     ],
