@@ -3,8 +3,10 @@
 t-tailed draws around the EP posterior are weighted by prior times all log factors; Pareto k-hat says whether the
 weights can be trusted (Vehtari et al. 2024; Yao et al. 2018). Where it is bad, a mixture fitted to the weighted draws
 proposes the next ones. Moments are those of EP plus the weighted difference between the target and EP on the same
-draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact. Where that does not do, and
-log factors are cheap and exact, particles are tempered from the priors.
+draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact. Good weights may still leave
+the standard deviation of a variable with heavy tails to a few draws: then a mixture fitted to what that consists of
+joins the proposal. Where all this does not do, and log factors are cheap and exact, particles are tempered from the
+priors.
 """
 
 from __future__ import annotations
@@ -31,10 +33,16 @@ _CHUNK = 128
 _GOOD_K_HAT = 0.5
 _ENOUGH, _FEWEST_WORTH, _MORE = 1000.0, 0.4, 4  # draws that an answer is worth, or a part of the draws; times as many
 _STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
+_WIDENED, _WIDENED_WEIGHTS = (1.1, 2.0, 4.0), (0.7, 0.2, 0.1)  # of what is fitted
+_TAIL_FRACTION = 0.35  # of a round for the sake of standard deviations
+_TOLERATED_SPREAD, _TAIL_ROUNDS = 0.03, 2  # relative error of a standard deviation
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
 _TOLERATED_SHIFT = 0.1  # sds, between weighted draws and particles
 _ROUNDING = 1e-9  # of its log factors
 _FEW_OVERLAP, _OVERLAP = 0.1, 0.3  # with EP's Gaussian, of two or three variables, and of more
+
+
+Values = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,6 +109,18 @@ class Correction:
         """(M,) weights of the target less those of EP's Gaussian, as far as the two agree."""
         return self.weights - self.overlap * np.exp(self.log_gaussian_weight)
 
+    def spread_errors(self, theta: np.ndarray) -> np.ndarray:
+        """Relative standard errors (2, D) of the standard deviations of ``theta`` (M, D), its values at the draws: of
+        the weighted draws as they are, and with EP's Gaussian as a control variate."""
+        weights, gaussian = self.weights[:, None], np.exp(self.log_gaussian_weight)[:, None]
+        squares = (theta - np.sum(weights * theta, axis=0)) ** 2
+        variance = np.maximum(np.sum(weights * squares, axis=0), 1e-300)
+        plain = weights * (squares - variance)
+        control = self.overlap * gaussian * (squares - np.sum(gaussian * squares, axis=0))
+        errors = np.sqrt(np.stack([np.sum(plain**2, axis=0), np.sum((plain - control) ** 2, axis=0)]))
+        repeats = np.sqrt(np.exp(-logsumexp(2.0 * self.log_weight)) / self.effective_sample_size)  # of particles
+        return repeats * errors / (2.0 * variance)
+
 
 def is_gaussian(graph: ContractedGraph, state: EPState, *, seed: int) -> bool:
     """Whether the target is EP's Gaussian also out to where t-tailed draws reach, which the points of the sweeps, a
@@ -123,10 +143,12 @@ def correct(
     *,
     num_draws: int,
     seed: int,
+    values: Values = np.asarray,
 ) -> Correction:
     """Importance-sample the contracted posterior around EP's, and around ``others`` (mean (D,), factor (D, D)),
     adapting the proposal while k-hat is bad. Where it is good but few draws count, more are taken from the same
-    proposal, and they alone decide."""
+    proposal, and they alone decide; where the standard deviations of ``values``, (M, D) of draws in coordinates, rest
+    on a few draws, more are taken from where those are."""
     mean, covariance = state.phi_moments()
     factor, num_modes = np.linalg.cholesky(covariance), 1 + len(others)
 
@@ -147,7 +169,20 @@ def correct(
             correction = replace(correction, num_rounds=index)
     if correction.trusted and correction.worth < min(_ENOUGH, _FEWEST_WORTH * num_draws):
         correction = weighed(propose, _MORE * num_draws, correction.num_rounds + 1)
+    for _ in range(_TAIL_ROUNDS):
+        error = _spread_error(correction, values)
+        if not correction.trusted or not error > _TOLERATED_SPREAD:
+            break
+        following = partial(_next_draws, correction, mean, factor, graph.whitened, theta=values(correction.phi))
+        candidate = weighed(following, _MORE * num_draws, correction.num_rounds + 1)
+        if not candidate.trusted or not _spread_error(candidate, values) < error:
+            break
+        correction = candidate
     return correction
+
+
+def _spread_error(correction: Correction, values: Values) -> float:
+    return float(np.max(np.min(correction.spread_errors(values(correction.phi)), axis=0)))
 
 
 def is_doubtful(correction: Correction) -> bool:
@@ -266,17 +301,29 @@ def _regression(target: np.ndarray, gaussian: np.ndarray) -> float:
 
 
 def _next_draws(
-    correction: Correction, mean: np.ndarray, factor: np.ndarray, whitened: np.ndarray, num_draws: int, seed: int
+    correction: Correction,
+    mean: np.ndarray,
+    factor: np.ndarray,
+    whitened: np.ndarray,
+    num_draws: int,
+    seed: int,
+    theta: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of a mixture fitted to the weighted draws, a part of them still from the t around EP and a part as wide as
-    the priors; where a few draws have all the weight there is nothing to fit, and the t is widened."""
+    the priors; where a few draws have all the weight there is nothing to fit, and the t is widened. With ``theta`` (M,
+    D), the draws in the user's coordinates, another part is from where their squared deviations are."""
     dimension = correction.phi.shape[1]
     if not correction.effective_sample_size > dimension + 2.0:
         wider = factor * 2.0**correction.num_rounds
         return student_draws(mean, wider, num_draws=num_draws, seed=seed, df=_DEGREES_OF_FREEDOM)
     standard = np.linalg.solve(factor, (correction.phi - mean).T).T
     fitted = mixtures.fit(standard, correction.weights, 4, num_steps=20)
-    proposal = mixtures.widened(fitted, scales=(1.1, 2.0, 4.0), weights=(0.7, 0.2, 0.1))
+    proposal = mixtures.widened(fitted, _WIDENED, _WIDENED_WEIGHTS)
+    if theta is not None:
+        deviation = theta - correction.weights @ theta
+        share = correction.weights * np.max(deviation**2 / (correction.weights @ deviation**2), axis=1)
+        tails = mixtures.fit(standard, share / np.sum(share), 4, num_steps=20)
+        proposal = mixtures.combine(mixtures.widened(tails, _WIDENED, _WIDENED_WEIGHTS), proposal, _TAIL_FRACTION)
     # weights are bounded by the likelihood where the priors are drawn from: a scatter that may be zero has a long tail
     scale = np.sqrt(np.diag(factor @ factor.T))
     prior = np.where(whitened, 0.0, mean), np.diag(np.where(whitened, 1.0, _WIDER * scale))

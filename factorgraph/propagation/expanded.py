@@ -47,6 +47,8 @@ def expanded(
     plates, parts = _plates(solution, fields, reports)
     error = np.zeros(len(shared))
     error[found.hubs] = solution.inner_error
+    spread = np.zeros(len(shared))
+    spread[found.hubs] = solution.spread_error
     is_exact = exact and solution.is_exact
     is_corrected = sound and not is_exact
     answer = _moments(solution.answer, found, fields, reports, hub_phi)
@@ -75,6 +77,7 @@ def expanded(
         local=_locals(solution, fields, draws_of_hubs),
         leave_one_out=parts["leave_one_out"],
         inner_error=error,
+        spread_error=spread,
         factor_errors=parts["factor_errors"],
         factor_shifts=parts["factor_shifts"],
         seconds=time.perf_counter() - began,

@@ -263,7 +263,8 @@ def _correction(
     if any(plate.method == "field" and plate.surrogate is None for plate in graph.plates):
         num = 512
     others = [(other.mean, np.linalg.cholesky(other.covariance)) for other in start.others]
-    correction = correct(graph, state, others, num_draws=num, seed=settings.seed)
+    in_units = partial(values, shared)
+    correction = correct(graph, state, others, num_draws=num, seed=settings.seed, values=in_units)
     if is_doubtful(correction) and all(plate.is_exact_everywhere for plate in graph.plates):
         return tempered(graph, state, correction, _wide(shared, state, graph.whitened), seed=settings.seed)
     return correction
@@ -317,6 +318,9 @@ def _solution(
         )
     trusted = found if corrected else None
     drawing = _drawing(state, product, correction if corrected else None)
+    spread = np.zeros(graph.dimension)
+    if corrected and correction is not None:
+        spread = np.min(correction.spread_errors(values(shared, correction.phi)), axis=0)
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
     return Solution(
         terms=terms,
@@ -339,6 +343,7 @@ def _solution(
         local=tuple(_local(plate, state, drawing) for plate in graph.plates),
         leave_one_out=tuple(density + more for density, more in zip(densities, added, strict=True)),
         inner_error=error,
+        spread_error=spread,
         factor_errors=tuple(np.sqrt(variance) for variance in variances),
         factor_shifts=tuple(np.sqrt(np.max(c, axis=1, initial=0.0)) for c in contributions),
         log_evidence_error=float(np.sqrt(variance)) if trusted is None else trusted.log_evidence_error,

@@ -39,26 +39,31 @@ def moments_of(shared: Sequence[SharedVariable], state: EPState, correction: Cor
     """True moments: EP's own, plus the weighted difference between the target and EP on the correction's draws.
 
     The difference estimator (a control variate) has no Monte-Carlo noise where EP is exact, and is the plain weighted
-    estimate where EP has little to do with the target (`Correction.overlap`).
+    estimate where EP has little to do with the target (`Correction.overlap`), or where it would leave a variable's
+    standard deviation with more noise.
     """
     theta = values(shared, gaussian_points(state))
     centre = theta.mean(axis=0)
     if correction is None:
         return Moments(mean=centre, covariance=_covariance(theta - centre), log_evidence=state.log_evidence)
     drawn = values(shared, correction.phi)
-    overlap, difference = correction.overlap, correction.difference
-    mean = overlap * centre + difference @ drawn
-    covariance = overlap * _covariance(theta - mean) + (drawn - mean).T @ (difference[:, None] * (drawn - mean))
-    if np.any(
-        np.linalg.eigvalsh(covariance) <= 0
-    ):  # few draws in many dimensions: the plain weighted estimate is proper
-        mean = correction.weights @ drawn
-        covariance = (drawn - mean).T @ (correction.weights[:, None] * (drawn - mean))
-    return Moments(mean=mean, covariance=covariance, log_evidence=correction.log_evidence)
+    overlap, difference, weights = correction.overlap, correction.difference, correction.weights
+    plain_mean, controlled_mean = weights @ drawn, overlap * centre + difference @ drawn
+    plain = _covariance(drawn - plain_mean, weights)
+    controlled = overlap * _covariance(theta - controlled_mean) + _covariance(drawn - controlled_mean, difference)
+    if np.any(np.linalg.eigvalsh(controlled) <= 0):  # few draws in many dimensions; the plain estimate is proper
+        return Moments(mean=plain_mean, covariance=plain, log_evidence=correction.log_evidence)
+    errors = correction.spread_errors(drawn)
+    is_controlled = errors[1] <= errors[0]
+    size = np.where(is_controlled, 1.0, np.sqrt(np.diag(plain) / np.diag(controlled)))
+    mean = np.where(is_controlled, controlled_mean, plain_mean)
+    return Moments(mean=mean, covariance=np.outer(size, size) * controlled, log_evidence=correction.log_evidence)
 
 
-def _covariance(deviation: np.ndarray) -> np.ndarray:
-    return deviation.T @ deviation / len(deviation)
+def _covariance(deviation: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    if weights is None:
+        return deviation.T @ deviation / len(deviation)
+    return deviation.T @ (weights[:, None] * deviation)
 
 
 def posterior_draws(state: EPState, correction: Correction | None, *, seed: int) -> np.ndarray:

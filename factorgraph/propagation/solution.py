@@ -70,6 +70,9 @@ class Solution:
         Per plate (N,): log p(data of j | all other data) under EP, nats; nan for terms without data.
     inner_error
         (D,) estimated standard error of each shared variable's mean from the integrals over locals, in posterior sds.
+    spread_error
+        (D,) estimated relative standard error of each shared variable's standard deviation from the correction's draws;
+        zero where the answer is EP's own.
     factor_errors, factor_shifts
         Per plate (N,): estimated standard error of each dataset's log factor from its integral, nats; and by how much
         that may move a shared variable's mean, the largest in posterior sds.
@@ -100,6 +103,7 @@ class Solution:
     local: tuple[LocalPosterior | None, ...]
     leave_one_out: tuple[np.ndarray, ...]
     inner_error: np.ndarray
+    spread_error: np.ndarray
     factor_errors: tuple[np.ndarray, ...]
     factor_shifts: tuple[np.ndarray, ...]
     log_evidence_error: float

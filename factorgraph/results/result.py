@@ -33,6 +33,7 @@ from factorgraph.results.summary import summary_of
 from searches.status import Status
 
 _LARGEST_INNER_ERROR = 0.2  # posterior sds
+_LARGEST_SPREAD_ERROR = 0.1  # of a standard deviation
 _MOST_NAMES = 5
 
 
@@ -344,6 +345,14 @@ class Result:
             concerns.append(
                 f"the integrals over private variables leave means uncertain by up to {largest:.2g} posterior sds "
                 f"({named}), and the other diagnostics do not see that"
+            )
+        broad = [i for i, error in enumerate(self._solution.spread_error) if not error < _LARGEST_SPREAD_ERROR]
+        if broad:
+            largest = max(self._solution.spread_error[i] for i in broad)
+            named = _named(self.names[self.variables[i]] for i in broad)
+            concerns.append(
+                f"tails are so heavy that standard deviations are uncertain by up to {100.0 * largest:.0f} % "
+                f"({named}); quantiles are not"
             )
         if self.quarantined:
             concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {_named(self.quarantined)}")
