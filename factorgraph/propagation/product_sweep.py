@@ -70,12 +70,16 @@ class Cloud(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Of the K kept statistics at the points of a cloud: (U, n, K) themselves; the matrix (U, 1 + K, n) from values to
-    [constant, coefficients] by least squares; and a root (U, K, K) of their covariance."""
+    """Of the K kept statistics at the points of a cloud: (U, n, K) less their mean; the matrix (U, K, n) from values,
+    less their mean, to coefficients by least squares; and a root (U, K, K) of the statistics' covariance."""
 
     statistics: np.ndarray
     operator: np.ndarray
     root: np.ndarray
+
+    def coefficients(self, kind: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """(N, K) of ``values`` (N, n). What they have in common is left out, since rounding would make much of it."""
+        return along(self.operator, kind, values - values.mean(axis=1, keepdims=True))
 
 
 def along(table: np.ndarray, kind: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -134,12 +138,10 @@ def fit_of(group: Group, cloud: Cloud) -> Fit:
     normal = sufficient_statistics(score)[:, group.kept] if group.num_normal else np.zeros((num, 0))
     shape = (*cloud.statistics.shape[:2], normal.shape[1])
     statistics = np.concatenate([np.broadcast_to(normal, shape), cloud.statistics], axis=2)
-    mean = statistics.mean(axis=1)
+    statistics -= statistics.mean(axis=1, keepdims=True)
     size = np.maximum(statistics.std(axis=1), np.finfo(float).tiny)
-    standard = (statistics - mean[:, None]) / size[:, None]
-    operator = np.linalg.pinv(np.concatenate([np.ones((*shape[:2], 1)), standard], axis=2))
-    operator[:, 1:] /= size[:, :, None]
-    operator[:, 0] -= np.einsum("uk,ukn->un", mean, operator[:, 1:])
+    standard = statistics / size[:, None]
+    operator = np.linalg.pinv(standard) / size[:, :, None]
     root = np.linalg.qr(standard, mode="r") / np.sqrt(num) * size[:, None]
     return Fit(statistics, operator, root)
 
@@ -165,14 +167,15 @@ def _propose(graph: ProductGraph, group: Group, state: ProductState, i: int, pow
     values = np.where(lost[:, None], 0.0, values)
     relative = values - np.where(lost[:, None], 0.0, site_at(group, old, cloud))
     weights, log_normalizers = softmax(power * relative)
-    found = along(fit.operator, cloud.kind, np.where(np.isfinite(relative), relative, 0.0))
-    fitted = found[:, :1] + along(fit.statistics, cloud.kind, found[:, 1:])
-    exact = is_exact_fit(relative, fitted, values) & ~state.matched[i]
+    sound = np.where(np.isfinite(values), values, 0.0)
+    found = fit.coefficients(cloud.kind, sound)
+    fitted = sound.mean(axis=1, keepdims=True) + along(fit.statistics, cloud.kind, found)
+    exact = is_exact_fit(values, fitted, values) & ~state.matched[i]
+    steady = exact & is_exact_fit(relative, relative.mean(axis=1, keepdims=True), values)
     poor = is_poor(weights) & ~exact & ~lost
-    follow = along(fit.operator, cloud.kind, floored(relative))[:, 1:]
-    tilted = along(fit.operator, cloud.kind, (weights.shape[1] * weights - 1.0) / power)[:, 1:]
-    change = np.where(exact[:, None], found[:, 1:], np.where(poor[:, None], follow, tilted))
-    log_normalizers = np.where(exact, found[:, 0], log_normalizers / power)
+    follow = fit.coefficients(cloud.kind, floored(relative))
+    tilted = fit.coefficients(cloud.kind, weights.shape[1] * weights) / power
+    change, log_normalizers = np.where(poor[:, None], follow, tilted), log_normalizers / power
     status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
     matched = (state.matched[i] | ~exact) & ~lost & group.plate.is_free
     if np.any(matched):
@@ -181,7 +184,8 @@ def _propose(graph: ProductGraph, group: Group, state: ProductState, i: int, pow
         change = np.where(sound[:, None], better, change)
         log_normalizers = np.where(sound, normalizers, log_normalizers)
         status = np.where(sound, Status.ok, status)
-    site = np.where(lost[:, None], 0.0, old + with_all(group, change, cloud))
+    site = np.where(exact[:, None], with_all(group, found, cloud), old + with_all(group, change, cloud))
+    site = np.where(lost[:, None], 0.0, np.where(steady[:, None], old, site))
     residual = np.where((lost | exact)[:, None], 0.0, along(fit.root, cloud.kind, change))
     held = lost & np.any(old != 0.0, axis=1)
     return Proposal(
@@ -260,7 +264,7 @@ def initial_state(graph: ProductGraph, start: Product) -> ProductState | None:
     for group in graph.groups:
         cloud = cloud_of(graph, group, start, design(group.num_normal + len(group.scalar_at)).z)
         values = log_factors(graph, group, cloud)
-        change = along(fit_of(group, cloud).operator, cloud.kind, floored(values))[:, 1:]
+        change = fit_of(group, cloud).coefficients(cloud.kind, floored(values))
         sites.append(with_all(group, change, cloud))
     product = product_of(graph, sites)
     if not product.proper:
@@ -339,14 +343,13 @@ def take_step(
 
 
 def change_between(graph: ProductGraph, old: Product, new: Product) -> float:
-    """Largest change of a normal variable's mean in standard deviations or of its log standard deviation, or root of a
-    scalar message's symmetrised Kullback-Leibler divergence, which is as large."""
+    """Largest change of a mean in standard deviations, or of a log standard deviation."""
     before, after = (np.sqrt(np.diag(p.normal.covariance)) for p in (old, new))
     shift = np.abs(new.normal.mean - old.normal.mean) / after
     found = [np.max(shift, initial=0.0), np.max(np.abs(np.log(after / before)), initial=0.0)]
     for scalar, first, second in zip(graph.scalars, old.natural, new.natural, strict=True):
-        expectations = [scalar.message(natural).expectation_parameters for natural in (first, second)]
-        found.append(np.sqrt(max(0.0, float((second - first) @ (expectations[1] - expectations[0])))))
+        (mean, sd), (later, later_sd) = scalar.scales(first), scalar.scales(second)
+        found += [abs(later - mean) / later_sd, abs(np.log(later_sd / sd))]
     return float(max(found))
 
 
@@ -370,7 +373,7 @@ def _improper(graph: ProductGraph, group: Group, site: np.ndarray, product: Prod
 
 
 def _num_negative(graph: ProductGraph, sites: tuple[np.ndarray, ...]) -> int:
-    """Sites whose precision has a negative eigenvalue, or whose scalar message is improper."""
+    """Sites whose precision of the normal variables has a negative eigenvalue: legitimate, counted."""
     found = 0
     for group, site in zip(graph.groups, sites, strict=True):
         if group.num_normal:

@@ -109,6 +109,15 @@ class ScalarVariable:
         message = self.message(natural)
         return float(anchor + slope * message.mean), float(slope**2 * message.variance)
 
+    def scales(self, natural: np.ndarray) -> tuple[float, float]:
+        """Mean and standard deviation that always exist and tell two messages apart: of y, or of an inverse gamma's
+        1 / y."""
+        message = self.message(natural)
+        if isinstance(message, InverseGamma):
+            shape, scale = message.shape_scale
+            return float(shape / scale), float(np.sqrt(shape) / scale)
+        return float(message.mean), float(np.sqrt(message.variance))
+
     @property
     def _line(self) -> tuple[float, float]:
         anchor, end = self.shared.parameters[:2]
