@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from factorgraph.errors import GraphError
 from factorgraph.graph.density import DatasetArrays, Role, Signature
+from factorgraph.graph.message_families import EXPONENTIAL
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Term, Terms
 from factorgraph.propagation.band import Order, order_of
@@ -76,8 +78,17 @@ class Linked:
 def linked(
     terms: Terms, shared: tuple[SharedVariable, ...], plates: Sequence[Plate], lanes: Sequence[Lane]
 ) -> Linked | None:
-    """The graph over its hubs; None where it has no field worth the name, or one that is linked through and through."""
-    is_hub = _hubs(terms, shared, plates)
+    """The graph over its hubs; None where it has no field worth the name, or one that is linked through and through.
+
+    What has messages of an exponential family of its own is a hub: a field is normal.
+
+    Raises
+    ------
+    GraphError
+        For that there are too many of them.
+    """
+    is_chosen = np.array([terms.families.get(s.variable) in EXPONENTIAL for s in shared], dtype=bool)
+    is_hub = _hubs(terms, shared, plates) | is_chosen
     field = np.flatnonzero(~is_hub)
     if len(field) < _FEWEST:
         return None
@@ -93,6 +104,12 @@ def linked(
     outer, inner = _split(plates, lanes, is_hub)
     touched = _touched(inner, place, order.component, number)
     if max(map(len, touched), default=0) > _MOST_HUBS:
+        if max(int(np.sum(~is_chosen[hubs[list(found)]])) for found in touched) <= _MOST_HUBS:
+            raise GraphError(
+                f"families: {int(np.sum(is_chosen))} variables with messages that are not normal touch one chain or "
+                f"grid of linked variables; at most {_MOST_HUBS} may. Choose {', '.join(map(repr, EXPONENTIAL))} only "
+                "for parameters that all its variables share."
+            )
         return None
     outer_plates = [replace(plate, shared_index=number[plate.shared_index]) for plate, _ in outer]
     components = [

@@ -148,8 +148,8 @@ def check_scalars(
     Raises
     ------
     GraphError
-        Such a variable, or its own density, is inside a field of linked variables; or ``blocks`` (D,) keeps its
-        correlations with others.
+        The density of such a variable is inside a field of linked variables, or ``blocks`` (D,) keeps its correlations
+        with others.
     """
     place = {s.variable: i for i, s in enumerate(shared)}
     densities = np.zeros(len(shared), dtype=int)
@@ -159,11 +159,12 @@ def check_scalars(
     for variable, name in families.items():
         if name not in EXPONENTIAL:
             continue
-        i = place.get(variable)
-        if i is None or densities[i] != 1:
+        i = place[variable]
+        if densities[i] != 1:
             raise GraphError(
-                f"families: {variable!r} cannot have {name!r} messages here: it is linked with many others in a chain "
-                "or grid, which is integrated by normal messages. Leave its family out, or choose a normal one."
+                f"families: {variable!r} cannot have {name!r} messages here: it is drawn from one of many linked "
+                "variables (a chain, a grid), which are integrated by normal messages. Leave its family out, or choose "
+                "a normal one."
             )
         if blocks is not None and np.sum(blocks == blocks[i]) > 1:
             raise GraphError(
