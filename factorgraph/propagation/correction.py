@@ -35,7 +35,7 @@ _ENOUGH, _FEWEST_WORTH, _MORE = 1000.0, 0.4, 4  # draws that an answer is worth,
 _STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
 _WIDENED, _WIDENED_WEIGHTS = (1.1, 2.0, 4.0), (0.7, 0.2, 0.1)  # of what is fitted
 _TAIL_FRACTION = 0.35  # of a round for the sake of standard deviations
-_TOLERATED_SPREAD, _TAIL_ROUNDS = 0.03, 2  # relative error of a standard deviation
+_TOLERATED_SPREAD, _TAIL_ROUNDS = 0.03, 3  # relative error of a standard deviation
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
 _TOLERATED_SHIFT = 0.1  # sds, between weighted draws and particles
 _ROUNDING = 1e-9  # of its log factors
@@ -170,14 +170,13 @@ def correct(
     if correction.trusted and correction.worth < min(_ENOUGH, _FEWEST_WORTH * num_draws):
         correction = weighed(propose, _MORE * num_draws, correction.num_rounds + 1)
     for _ in range(_TAIL_ROUNDS):
-        error = _spread_error(correction, values)
-        if not correction.trusted or not error > _TOLERATED_SPREAD:
+        if not correction.trusted or not _spread_error(correction, values) > _TOLERATED_SPREAD:
             break
         following = partial(_next_draws, correction, mean, factor, graph.whitened, theta=values(correction.phi))
         candidate = weighed(following, _MORE * num_draws, correction.num_rounds + 1)
-        if not candidate.trusted or not _spread_error(candidate, values) < error:
+        if not candidate.trusted:
             break
-        correction = candidate
+        correction = candidate  # also where it says more of its error: it knows the tails better
     return correction
 
 

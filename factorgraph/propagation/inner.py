@@ -75,7 +75,7 @@ def log_factors(
 class LocalPosterior(NamedTuple):
     """Of each dataset: equal-weight draws (M, local), mean (local,) and standard deviation (local,), in the user's
     coordinates, and the standard error (local,) of the mean that the points stand for; how many points count, and the
-    largest Pareto k-hat of their weights over some of the draws of phi (both nan where the integral is exact).
+    Pareto k-hat of their weights at typical draws of phi (both nan where the integral is exact).
 
     The moments average p(z | phi, data) over the M draws of phi with all its points, so they are sharper than the
     draws. The error is half the difference of two half-samples.
@@ -123,7 +123,7 @@ def local_posteriors(
         np.sqrt(variance),
         np.abs(differences.mean(axis=0)),
         num_effective.mean(axis=0),
-        k_hat.max(axis=0),
+        np.median(k_hat, axis=0),
     )
 
 

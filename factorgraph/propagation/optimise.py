@@ -28,7 +28,7 @@ from factorgraph.propagation.integral_errors import inner_errors, log_factors_co
 from factorgraph.propagation.linked import linked
 from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
 from factorgraph.propagation.product_solution import ProductSolution, solve_product
-from factorgraph.propagation.report import NUM_DRAWS, few_draws, moments_of, posterior_draws, values
+from factorgraph.propagation.report import NUM_DRAWS, are_enough, few_draws, moments_of, posterior_draws, values
 from factorgraph.propagation.scalar_message import check_scalars, scalar_variables
 from factorgraph.propagation.schedule import SCHEDULES, TURNS, run
 from factorgraph.propagation.solution import Corrected, Solution
@@ -315,6 +315,7 @@ def _solution(
             draws=values(shared, posterior_draws(state, correction, seed=settings.seed)),
             log_evidence_error=float(np.sqrt(variance + correction.log_evidence_error**2)),
             effective_sample_size=float(correction.effective_sample_size),
+            weighted=(values(shared, correction.phi), correction.weights) if are_enough(correction) else None,
         )
     trusted = found if corrected else None
     drawing = _drawing(state, product, correction if corrected else None)

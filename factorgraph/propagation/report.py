@@ -8,6 +8,7 @@ import numpy as np
 
 from factorgraph.graph.plates import SharedVariable
 from factorgraph.propagation.correction import Correction
+from factorgraph.propagation.resampling import equal_weight_rows
 from factorgraph.propagation.solution import Moments
 from factorgraph.propagation.state import EPState
 from searches.quasi import normal_points
@@ -70,16 +71,17 @@ def posterior_draws(state: EPState, correction: Correction | None, *, seed: int)
     """Equal-weight draws (M, D) in coordinates."""
     if correction is None:
         return gaussian_points(state, NUM_DRAWS, seed=8)
-    num = len(correction.phi)
-    enough = num >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE
-    if enough or correction.num_modes > 1:
+    if are_enough(correction):
         rng = np.random.default_rng(seed)
-        shuffled = rng.permutation(num)  # every second point of a Sobol sequence fills only a part of the space
-        positions = (np.arange(NUM_DRAWS) + rng.random()) / NUM_DRAWS
-        cumulative = np.cumsum(correction.weights[shuffled])
-        chosen = np.minimum(np.searchsorted(cumulative, positions * cumulative[-1]), num - 1)
-        return correction.phi[shuffled[chosen]][rng.permutation(NUM_DRAWS)]
+        chosen = equal_weight_rows(correction.phi, correction.weights, NUM_DRAWS, rng)
+        return correction.phi[rng.permutation(chosen)]
     return _moved(state, correction)
+
+
+def are_enough(correction: Correction) -> bool:
+    """Whether its weighted draws stand for the posterior by themselves."""
+    enough = len(correction.phi) >= _ENOUGH and correction.effective_sample_size > _FEWEST_EFFECTIVE
+    return enough or correction.num_modes > 1
 
 
 def _moved(state: EPState, correction: Correction) -> np.ndarray:
@@ -117,10 +119,8 @@ def balanced_draws(correction: Correction, num: int, state: EPState) -> np.ndarr
         moved = _moved(state, correction)
         chosen = moved[np.linspace(0, len(moved) - 1, num).astype(int)]
     else:
-        order = np.argsort(correction.phi[:, 0])
-        cumulative = np.cumsum(correction.weights[order])
-        positions = (np.arange(num) + 0.5) / num * cumulative[-1]
-        chosen = correction.phi[order][np.minimum(np.searchsorted(cumulative, positions), len(order) - 1)]
+        rows = equal_weight_rows(correction.phi, correction.weights, num, np.random.default_rng(num))
+        chosen = correction.phi[rows]
     weights = correction.weights
     mean = weights @ correction.phi
     target = np.linalg.cholesky((correction.phi - mean).T @ (weights[:, None] * (correction.phi - mean)))

@@ -29,12 +29,14 @@ class Moments:
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Corrected:
     """What the check found, trusted or not: moments and equal-weight draws (M, D) in the user's coordinates; error of
-    the log evidence, nats; and how many independent draws the weighted ones are worth."""
+    the log evidence, nats; how many independent draws the weighted ones are worth; and these, (K, D) and weights (K,),
+    where there are enough of them."""
 
     moments: Moments
     draws: np.ndarray
     log_evidence_error: float
     effective_sample_size: float
+    weighted: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -46,9 +46,11 @@ def half_mean(weights: Array, theta: Array) -> Array:
 
 def reliability(weights: Array) -> tuple[Array, Array]:
     """Of weights (M, n) that are normalised for each of M draws of phi: how many of the n points count, on average, and
-    the Pareto k-hat of the middle one's: draws may be in order, and the first then is extreme."""
-    log_weight = jnp.log(weights[weights.shape[0] // 2])
-    return jnp.mean(1.0 / jnp.maximum(jnp.sum(weights**2, axis=1), 1e-300)), pareto_k(log_weight)
+    the Pareto k-hat of those in which about as many count: some draws of phi are extreme."""
+    num_effective = 1.0 / jnp.maximum(jnp.sum(weights**2, axis=1), 1e-300)
+    average = jnp.mean(num_effective)
+    typical = jnp.argmin(jnp.abs(num_effective - average))
+    return average, pareto_k(jnp.log(weights[typical]))
 
 
 def self_normalised(log_weight: Array) -> Array:

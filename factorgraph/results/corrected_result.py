@@ -24,9 +24,10 @@ class CorrectedResult:
     @cached_property
     def mean_field(self) -> MeanField:
         """Moments of the shared variables; private ones are in `Result.mean_field`."""
-        moments = self._corrected.moments
+        found = self._corrected
         variables = [shared.variable for shared in self._solution.shared]
-        return MeanField(self._names, variables, moments.mean, moments.covariance, self.draws)
+        mean, covariance = found.moments.mean, found.moments.covariance
+        return MeanField(self._names, variables, mean, covariance, found.draws, weighted=found.weighted)
 
     @property
     def draws(self) -> np.ndarray:

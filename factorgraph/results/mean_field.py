@@ -11,6 +11,7 @@ from factorgraph.errors import FactorGraphError
 from factorgraph.model.expression import Relation
 from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
+from factorgraph.propagation.resampling import weighted_quantile
 from messages.multivariate_normal import MultivariateNormal
 from messages.normal import Normal
 
@@ -96,6 +97,8 @@ class MeanField:
         The D shared variables, (D,), (D, D) and equal-weight draws (M, D).
     local
         The local variables, plate by plate.
+    weighted
+        Draws (K, D) and weights (K,) that know quantiles, and moments of relations, better than ``draws`` do.
     """
 
     def __init__(
@@ -106,8 +109,10 @@ class MeanField:
         covariance: np.ndarray,
         draws: np.ndarray,
         local: Sequence[LocalMoments] = (),
+        weighted: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self._names = names
+        self._weighted = (draws, np.full(len(draws), 1.0 / max(len(draws), 1))) if weighted is None else weighted
         self._mean, self._covariance, self._draws, self._local = mean, covariance, draws, tuple(local)
         self._shared = {variable: index for index, variable in enumerate(variables)}
         self._places = {
@@ -166,24 +171,34 @@ class MeanField:
         return float(self._covariance[self._shared_index(first), self._shared_index(second)])
 
     def quantile(self, variable: Any, q: Any) -> Any:
-        """Quantiles of a variable's draws; ``q`` in [0, 1], a number or an array."""
+        """Quantiles of a variable, or of a relation of shared variables; ``q`` in [0, 1], a number or an array."""
+        if self._is_shared(variable):
+            return weighted_quantile(self._values(variable, self._weighted[0]), self._weighted[1], q)
         return np.quantile(self.draws(variable), q)
 
     def draws(self, variable: Any) -> np.ndarray:
         """Equal-weight draws (M,) of a variable, or of a relation of shared variables."""
-        if isinstance(variable, Relation):
-            structure, operands, constants = structure_of(variable)
-            values = [self._draws[:, self._shared_index(operand)] for operand in operands]
-            return np.broadcast_to(structure.build(values, constants), len(self._draws))
-        if variable in self._shared:
-            return self._draws[:, self._shared[variable]]
+        if self._is_shared(variable):
+            return self._values(variable, self._draws)
         plate, row, position = self._place(variable)
         return self._local[plate].draws[row, :, position]
 
+    def _is_shared(self, variable: Any) -> bool:
+        return isinstance(variable, Relation) or variable in self._shared
+
+    def _values(self, variable: Any, draws: np.ndarray) -> np.ndarray:
+        """Of a shared variable, or of a relation of such, at ``draws`` (M, D)."""
+        if not isinstance(variable, Relation):
+            return draws[:, self._shared_index(variable)]
+        structure, operands, constants = structure_of(variable)
+        values = [draws[:, self._shared_index(operand)] for operand in operands]
+        return np.broadcast_to(structure.build(values, constants), len(draws))
+
     def _moments(self, variable: Any) -> tuple[float, float]:
         if isinstance(variable, Relation):
-            draws = self.draws(variable)
-            return float(np.mean(draws)), float(np.var(draws))
+            values, weights = self._values(variable, self._weighted[0]), self._weighted[1]
+            mean = float(weights @ values)
+            return mean, float(weights @ (values - mean) ** 2)
         if variable in self._shared:
             index = self._shared[variable]
             return float(self._mean[index]), float(self._covariance[index, index])

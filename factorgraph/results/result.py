@@ -99,7 +99,9 @@ class Result:
             if moments is not None
         ]
         variables = [shared.variable for shared in found.shared]
-        return MeanField(self._graph.names, variables, found.answer.mean, found.answer.covariance, found.draws, local)
+        weighted = found.corrected.weighted if found.is_corrected and found.corrected is not None else None
+        answer = found.answer
+        return MeanField(self._graph.names, variables, answer.mean, answer.covariance, found.draws, local, weighted)
 
     @property
     def log_evidence(self) -> float:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from factorgraph.graph.message_families import EXPONENTIAL
 from factorgraph.model.variable import Variable
+from factorgraph.propagation.resampling import weighted_quantile
 from factorgraph.propagation.solution import Solution
 from factorgraph.results.plate_axis import PlateAxis
 from searches.importance import TRUSTED_K_HAT
 
 _MOST_ROWS = 60
 _MOST_NAMES = 5
+_INTERVAL = (0.16, 0.84)
 
 
 def significant(value: float, error: float = np.nan) -> str:
@@ -89,11 +92,19 @@ def _table(solution: Solution, names: Mapping[Variable, str]) -> str:
     return "\n".join(lines)
 
 
+def _interval(solution: Solution, index: int) -> Any:
+    """68 % of a shared variable."""
+    if solution.corrected is None or solution.corrected.weighted is None or not solution.is_corrected:
+        return np.quantile(solution.draws[:, index], _INTERVAL)
+    values, weights = solution.corrected.weighted
+    return weighted_quantile(values[:, index], weights, _INTERVAL)
+
+
 def _row(solution: Solution, names: Mapping[Variable, str], index: int) -> list[str]:
     answer, ep = (
         (float(m.mean[index]), float(np.sqrt(m.covariance[index, index]))) for m in (solution.answer, solution.ep)
     )
-    low, high = np.quantile(solution.draws[:, index], [0.16, 0.84])
+    low, high = _interval(solution, index)
     width = 0.5 * (high - low)
     scale = answer[1] if np.isfinite(answer[1]) else width
     cells = [names[solution.shared[index].variable], significant(answer[0], scale), significant(answer[1], answer[1])]
