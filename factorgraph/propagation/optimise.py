@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from factorgraph.errors import GraphError, name_hint
+from factorgraph.graph.message_families import EXPONENTIAL
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.model.family import Flat
@@ -146,11 +147,15 @@ def _solved(
     """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
     graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
     graph = replace(graph, blocks=blocks_of(shared, settings.blocks))
-    state, history, converged = _run(graph, initial_state(graph, start), settings)
+    first = initial_state(graph, start)
+    state, history, converged = _run(graph, first, settings)
     graph, state, history, converged = _refined(graph, state, history, converged, settings)
-    product = _product(terms, shared, graph, state, history, settings)
+    normals = (state, first) if converged else (first, state)
+    product = _product(terms, shared, graph, normals, history, settings)
     if product is not None:
         history, converged = product.history, product.converged
+    elif any(name in EXPONENTIAL for name in terms.families.values()):
+        converged = False
     is_exact = product is not None and product.is_exact
     correction = None if is_exact else _correction(shared, graph, state, start, settings)
     solution = _solution(terms, shared, graph, state, product, history, converged, correction, settings, began)
@@ -161,18 +166,19 @@ def _product(
     terms: Terms,
     shared: tuple[SharedVariable, ...],
     graph: ContractedGraph,
-    state: EPState,
+    normals: tuple[EPState, ...],
     history: list[SweepInfo],
     settings: Settings,
 ) -> ProductSolution | None:
-    """EP's answer where a variable has messages of an exponential family of its own."""
+    """EP's answer where a variable has messages of an exponential family of its own, started from one of the
+    ``normals``."""
     scalars = scalar_variables(shared, terms.families)
     if not scalars:
         return None
     return solve_product(
         graph,
         scalars,
-        state,
+        normals,
         history,
         max_steps=settings.max_steps,
         min_steps=settings.min_steps,

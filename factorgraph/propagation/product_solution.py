@@ -26,6 +26,7 @@ from factorgraph.propagation.product import (
     product_graph,
 )
 from factorgraph.propagation.product_sweep import ProductState, initial_state, propose, take_step
+from factorgraph.propagation.product_turns import run_in_turn
 from factorgraph.propagation.scalar_message import ScalarVariable
 from factorgraph.propagation.solution import Moments
 from factorgraph.propagation.state import ContractedGraph, EPState, normal_of
@@ -33,6 +34,7 @@ from factorgraph.propagation.sweep import SweepInfo
 from messages.multivariate_normal import log_partition, natural_from_moments
 from searches.quasi import normal_points
 
+_PATIENCE, _TURNS = 15, 15  # parallel sweeps without a smaller residual; sweeps then, one term after another
 _CHECKED, _WIDER = 512, 2.0  # points of the posterior, and how much wider, out to which exact sites are checked
 _TOLERATED_DIFFERENCE, _ROUNDING = 1e-8, 1e-12  # nats, and of the sum of all log factors
 
@@ -75,7 +77,7 @@ class ProductSolution:
 def solve_product(
     graph: ContractedGraph,
     scalars: tuple[ScalarVariable, ...],
-    normal: EPState,
+    normals: Sequence[EPState],
     history: Sequence[SweepInfo],
     *,
     max_steps: int,
@@ -84,24 +86,23 @@ def solve_product(
     damping: float,
     power: float,
 ) -> ProductSolution | None:
-    """Sweep from the ``normal`` posterior, found by the sweeps of ``history``, until nothing changes. None, with a
-    warning, where that has no counterpart in the chosen families."""
-    split = product_graph(graph, scalars, normal)
-    start = _start(split, normal)
-    state = None if start is None else initial_state(split, start)
+    """Sweep until nothing changes, from the first of the ``normals``, posteriors in one frame, that has a counterpart
+    in the chosen families; None, with a warning, where none has. The sweeps go on from those of ``history``."""
+    split = product_graph(graph, scalars, normals[0])
+    starts = (_start(split, normal) for normal in normals)
+    states = (initial_state(split, start) for start in starts if start is not None)
+    state = next((found for found in states if found is not None), None)
     if state is None:
         warnings.warn(
-            "optimise: no proper product of the chosen families of messages was found to start from; EP's answer is "
-            "that of normal messages.",
+            "optimise: no proper product of the chosen families of messages was found to start from; what is called "
+            "EP's answer is that of normal messages.",
             stacklevel=2,
         )
         return None
     state = replace(state, num_steps=len(history))
-    state, more, converged = settled(
+    state, more, converged = _settled(
         split,
         state,
-        propose=propose,
-        take_step=take_step,
         max_steps=max_steps,
         min_steps=min_steps,
         tolerance=tolerance,
@@ -109,6 +110,42 @@ def solve_product(
         power=power,
     )
     return ProductSolution(split, state, [*history, *more], converged, _is_exact(split, state))
+
+
+def _settled(
+    graph: ProductGraph,
+    state: ProductState,
+    *,
+    max_steps: int,
+    min_steps: int,
+    tolerance: float,
+    damping: float,
+    power: float,
+) -> tuple[ProductState, list[SweepInfo], bool]:
+    """Parallel sweeps; where they do not settle, sweeps one term after another bring them near, and they go on."""
+    history, converged = list[SweepInfo](), False
+    while not converged and len(history) < max_steps:
+        state, found, converged = settled(
+            graph,
+            state,
+            propose=propose,
+            take_step=take_step,
+            max_steps=max_steps - len(history),
+            min_steps=min_steps,
+            tolerance=tolerance,
+            damping=damping,
+            power=power,
+            patience=_PATIENCE,
+        )
+        history += found
+        if converged or len(history) >= max_steps:
+            break
+        steps = min(_TURNS, max_steps - len(history))
+        state, found, converged = run_in_turn(
+            graph, state, max_steps=steps, tolerance=tolerance, damping=damping, power=power
+        )
+        history += found
+    return state, history, converged
 
 
 def _start(graph: ProductGraph, normal: EPState) -> Product | None:

@@ -156,12 +156,23 @@ def with_all(group: Group, change: np.ndarray, cloud: Cloud) -> np.ndarray:
 
 def propose(graph: ProductGraph, state: ProductState, power: float = 1.0) -> tuple[Proposal, ...]:
     """Per group, the sites that would match the tilted moments at ``state``; of the ``power`` of factors and sites."""
-    return tuple(_propose(graph, group, state, i, power) for i, group in enumerate(graph.groups))
+    there = standing(graph, state)
+    return tuple(updated(graph, group, state.product, t, power) for group, t in zip(graph.groups, there, strict=True))
 
 
-def _propose(graph: ProductGraph, group: Group, state: ProductState, i: int, power: float) -> Proposal:
-    old, dimension = state.sites[i], group.num_normal + len(group.scalar_at)
-    cloud = cloud_of(graph, group, state.product, design(dimension).z)
+def standing(graph: ProductGraph, state: ProductState) -> tuple[Proposal, ...]:
+    """What is there, per group, as what would be proposed where nothing changes."""
+    parts = zip(state.sites, state.log_normalizers, state.exact, state.status, state.matched, strict=True)
+    return tuple(
+        Proposal(*part, np.zeros((group.size, int(np.sum(group.kept)) + NUM_STATISTICS * len(group.scalar_at))))
+        for group, part in zip(graph.groups, parts, strict=True)
+    )
+
+
+def updated(graph: ProductGraph, group: Group, product: Product, there: Proposal, power: float) -> Proposal:
+    """What is proposed for the terms of a group in place of what is ``there``."""
+    old, dimension = there.site, group.num_normal + len(group.scalar_at)
+    cloud = cloud_of(graph, group, product, design(dimension).z)
     values, fit = log_factors(graph, group, cloud), fit_of(group, cloud)
     lost = quarantined(values, group.plate)
     values = np.where(lost[:, None], 0.0, values)
@@ -170,16 +181,16 @@ def _propose(graph: ProductGraph, group: Group, state: ProductState, i: int, pow
     sound = np.where(np.isfinite(values), values, 0.0)
     found = fit.coefficients(cloud.kind, sound)
     fitted = sound.mean(axis=1, keepdims=True) + along(fit.statistics, cloud.kind, found)
-    exact = is_exact_fit(values, fitted, values) & ~state.matched[i]
+    exact = is_exact_fit(values, fitted, values) & ~there.matched
     steady = exact & is_exact_fit(relative, relative.mean(axis=1, keepdims=True), values)
     poor = is_poor(weights) & ~exact & ~lost
     follow = fit.coefficients(cloud.kind, floored(relative))
     tilted = fit.coefficients(cloud.kind, weights.shape[1] * weights) / power
     change, log_normalizers = np.where(poor[:, None], follow, tilted), log_normalizers / power
     status = np.where(lost, Status.quarantined, np.where(poor, Status.poor_proposal, Status.ok))
-    matched = (state.matched[i] | ~exact) & ~lost & group.plate.is_free
+    matched = (there.matched | ~exact) & ~lost & group.plate.is_free
     if np.any(matched):
-        better, normalizers, sound = _matched(graph, group, state.product, old, power)
+        better, normalizers, sound = _matched(graph, group, product, old, power)
         sound &= matched
         change = np.where(sound[:, None], better, change)
         log_normalizers = np.where(sound, normalizers, log_normalizers)
@@ -190,10 +201,10 @@ def _propose(graph: ProductGraph, group: Group, state: ProductState, i: int, pow
     held = lost & np.any(old != 0.0, axis=1)
     return Proposal(
         np.where(held[:, None], old, site),
-        np.where(held, state.log_normalizers[i], np.where(lost, 0.0, log_normalizers)),
-        np.where(held, state.exact[i], exact),
+        np.where(held, there.log_normalizers, np.where(lost, 0.0, log_normalizers)),
+        np.where(held, there.exact, exact),
         np.where(held, Status.site_rejected, status),
-        np.where(held, state.matched[i], matched),
+        np.where(held, there.matched, matched),
         residual,
     )
 
@@ -258,8 +269,7 @@ def _normal_change(group: Group, excess: np.ndarray, z: np.ndarray) -> tuple[np.
 
 
 def initial_state(graph: ProductGraph, start: Product) -> ProductState | None:
-    """Sites regressed at the points of ``start``; where they have no proper product, they are moved together until
-    they multiply to it. None where that cannot be either."""
+    """Sites regressed at the points of ``start``; None where they have no proper product."""
     sites = []
     for group in graph.groups:
         cloud = cloud_of(graph, group, start, design(group.num_normal + len(group.scalar_at)).z)
@@ -267,9 +277,6 @@ def initial_state(graph: ProductGraph, start: Product) -> ProductState | None:
         change = fit_of(group, cloud).coefficients(cloud.kind, floored(values))
         sites.append(with_all(group, change, cloud))
     product = product_of(graph, sites)
-    if not product.proper:
-        sites = _completed(graph, sites, product, start)
-        product = product_of(graph, sites)
     if not product.proper:
         return None
     return ProductState(
@@ -282,24 +289,6 @@ def initial_state(graph: ProductGraph, start: Product) -> ProductState | None:
         log_evidence=np.nan,
         num_steps=0,
     )
-
-
-def _completed(graph: ProductGraph, sites: list[np.ndarray], product: Product, start: Product) -> list[np.ndarray]:
-    """``sites`` with an equal share each of what their ``product`` lacks of ``start``."""
-    ones = [np.ones((group.size, group.num_site)) for group in graph.groups]
-    flat = replace(graph, whitened=np.zeros_like(graph.whitened))
-    count = product_of(flat, ones)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        h = (start.normal.h - product.normal.h) / count.normal.h
-        precision = (start.normal.precision - product.normal.precision) / count.normal.precision
-        natural = (start.natural - product.natural) / count.natural
-    h, precision, natural = (np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0) for a in (h, precision, natural))
-    found = []
-    for group, site in zip(graph.groups, sites, strict=True):
-        index = group.normal
-        share = pack(h[index], precision[index[:, :, None], index[:, None, :]])
-        found.append(site + np.concatenate([share, natural[group.scalar].reshape(group.size, -1)], axis=1))
-    return found
 
 
 def take_step(

@@ -9,6 +9,7 @@ from scipy import optimize, special, stats
 
 import factorgraph as fg
 from factorgraph.errors import GraphError
+from factorgraph.propagation import product_solution
 
 
 class One:
@@ -296,6 +297,15 @@ def test_running_out_of_steps_is_said():
     assert np.all(np.isfinite(answer_of(result.mean_field, mean, precision, result.log_evidence)))
 
 
+def test_no_proper_start_is_said(monkeypatch):
+    monkeypatch.setattr(product_solution, "initial_state", lambda graph, start: None)
+    graph, mean, precision = unknown_mean_and_precision([[11.0, 5.0], [8.0, 9.0]])
+    with pytest.warns(UserWarning, match="no proper product of the chosen families"):
+        result = graph.optimise(seed=0, correct=False)
+    assert not result.converged
+    assert np.all(np.isfinite(answer_of(result.mean_field, mean, precision, result.log_evidence)))
+
+
 def test_a_moment_that_does_not_exist_is_nan():
     rows = sums_of_squares("inverse-gamma", [(0.3,), (2.1,)])
     variable = fg.InverseGammaPrior(0.5, 2.0)  # with two data the shape is 1.5
@@ -351,6 +361,19 @@ def test_the_scatter_of_eight_schools(family):
         assert result.ep.log_evidence == pytest.approx(-31.3113, abs=0.01)
         assert result.ep.mean_field.mean[parent.sigma] == pytest.approx(3.5977, abs=0.05 * 3.2200)
         assert result.ep.mean_field.scale[parent.sigma] == pytest.approx(3.2200, rel=0.05)
+
+
+@pytest.mark.slow
+def test_few_strong_sites_settle_one_after_another():
+    """Three datasets, whose sites overshoot when all of them move at once."""
+    values, errors = [5.67964185, 4.58776215, 9.31294088], [2.03387696, 0.39886843, 0.71340586]
+    graph, parent = population(values, errors, fg.InverseGammaPrior(1.0, 0.5), "inverse-gamma")
+    settled = graph.optimise(seed=0, correct=False)
+    damped = graph.optimise(seed=0, correct=False, damping=0.6)
+    assert settled.converged
+    assert damped.converged
+    assert damped.mean_field.mean[parent.mean] == pytest.approx(settled.mean_field.mean[parent.mean], abs=1e-5)
+    assert damped.log_evidence == pytest.approx(settled.log_evidence, abs=1e-6)
 
 
 def test_what_is_not_corrected_is_of_the_family():
