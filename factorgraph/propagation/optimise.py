@@ -74,8 +74,8 @@ class Settings:
         loop"``), on which all others fall back where they do not settle. All have the same fixed points.
     blocks
         Between which shared variables EP keeps correlations: all of them (None); none (``"mean field"``); or those
-        within groups of variables, ``[(a, b), (c, d)]``, any other being by itself. What is corrected does not depend
-        on it.
+        within groups of variables, ``[(a, b), (c, d)]``, any other being by itself. Those with gamma, inverse gamma or
+        beta messages always are. What is corrected does not depend on it.
     batch
         How many datasets a serial or stochastic schedule updates at a time; by default as many as make 64, or 8, steps
         of a sweep.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -402,6 +404,62 @@ def test_many_datasets():
         )
         assert result.ep.mean_field.scale[variable] == pytest.approx(scale[variable], rel=0.05)
     assert result.ep.log_evidence == pytest.approx(result.log_evidence, abs=0.02)
+
+
+class Kind:
+    def __init__(self, is_outlier=0):
+        self.is_outlier = is_outlier
+
+
+class Residual(fg.Analysis):
+    def __init__(self, value):
+        super().__init__()
+        self.value = float(value)
+
+    def log_likelihood_function(self, instance):
+        sd = jnp.where(instance.is_outlier, 5.0, 1.0)
+        return -0.5 * (self.value / sd) ** 2 - jnp.log(sd) - 0.5 * jnp.log(2 * jnp.pi)
+
+
+def test_the_fraction_of_outliers():
+    """Every dataset says q N(0, 5) + (1 - q) N(0, 1) of the fraction q, which no family makes exact."""
+    values = [0.1, -0.5, 7.0, 0.3, 1.2, -9.0, 0.4]
+    fraction, factors = fg.UniformPrior(0.0, 1.0), []
+    parent = fg.HierarchicalFactor(fg.BernoulliPrior, probability=fraction)
+    for value in values:
+        model = fg.Model(Kind)
+        parent.add_drawn_variable(model.is_outlier)
+        factors.append(fg.AnalysisFactor(model, Residual(value)))
+    result = fg.FactorGraphModel(*factors, parent, families={fraction: "beta"}).optimise(seed=0)
+    q = (np.arange(10_000) + 0.5) / 10_000
+    wide, narrow = (stats.norm(0, sd).pdf(values)[:, None] for sd in (5.0, 1.0))
+    density = np.prod(q * wide + (1 - q) * narrow, axis=0)
+    mean, evidence = np.sum(q * density) / np.sum(density), np.log(np.mean(density))
+    assert result.converged
+    assert result.ep.mean_field.mean[fraction] == pytest.approx(mean, abs=0.002)
+    assert result.ep.log_evidence == pytest.approx(evidence, abs=0.02)
+    assert result.mean_field.mean[fraction] == pytest.approx(mean, abs=1e-3)
+    assert result.log_evidence == pytest.approx(evidence, abs=1e-3)
+
+
+class Plain(fg.Analysis):
+    """A Poisson count, for a likelihood that JAX cannot trace."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = float(count)
+
+    def log_likelihood_function(self, instance):
+        return self.count * math.log(instance.value) - float(instance.value)
+
+
+def test_a_likelihood_that_is_called_plainly():
+    variable = fg.GammaPrior(2.0, 3.0)
+    result = one_unknown(variable, [Plain(3), Plain(5)], "gamma").optimise(seed=0)
+    assert result.is_exact
+    evidence = log_evidence_of_powers("gamma", (2.0, 1.0 / 3.0), [(8.0, 2.0, 0.0, 0.0)])
+    assert result.log_evidence == pytest.approx(evidence, abs=1e-8)
+    assert result.mean_field.mean[variable] == pytest.approx(10.0 / (2.0 + 1.0 / 3.0), rel=1e-8)
 
 
 class Noisy(Source):
