@@ -302,7 +302,8 @@ def test_running_out_of_steps_is_said():
 def test_no_proper_start_is_said(monkeypatch):
     monkeypatch.setattr(product_solution, "initial_state", lambda graph, start: None)
     graph, mean, precision = unknown_mean_and_precision([[11.0, 5.0], [8.0, 9.0]])
-    with pytest.warns(UserWarning, match="no proper product of the chosen families"):
+    said = pytest.warns(UserWarning, match="no proper product of the chosen families")
+    with pytest.warns(UserWarning, match="had not converged"), said:
         result = graph.optimise(seed=0, correct=False)
     assert not result.converged
     assert np.all(np.isfinite(answer_of(result.mean_field, mean, precision, result.log_evidence)))
