@@ -6,7 +6,7 @@ proposes the next ones. Moments are those of EP plus the weighted difference bet
 draws (a control variate), so that nothing is lost to Monte-Carlo noise where EP is exact. Good weights may still leave
 the standard deviation of a variable with heavy tails to a few draws: then a mixture fitted to what that consists of
 joins the proposal. Where all this does not do, and log factors are cheap and exact, particles are tempered from the
-priors.
+priors, and a mixture fitted to them proposes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _GOOD_K_HAT = 0.5
 _ENOUGH, _FEWEST_WORTH, _MORE = 1000.0, 0.4, 4  # draws that an answer is worth, or a part of the draws; times as many
 _STUDENT_FRACTION, _PRIOR_FRACTION, _WIDER = 0.2, 0.15, 4.0  # of later rounds
 _WIDENED, _WIDENED_WEIGHTS = (1.1, 2.0, 4.0), (0.7, 0.2, 0.1)  # of what is fitted
+_SEED_AFTER = 50  # of the draws after tempering
 _TAIL_FRACTION = 0.35  # of a round for the sake of standard deviations
 _TOLERATED_SPREAD, _TAIL_ROUNDS = 0.03, 3  # relative error of a standard deviation
 _TOLERATED_DIFFERENCE = 1e-3  # nats, of a target that is called Gaussian
@@ -62,7 +63,8 @@ class Correction:
     log_evidence_error
         Of the draws alone, nats.
     is_tempered
-        The draws are particles of `tempering` and weigh the same; ``k_hat`` is then that of its stages.
+        The draws are particles of `tempering`, which weigh the same, and ``k_hat`` is that of its stages; or weighted
+        draws of a mixture fitted to these.
     log_factors, inner_errors
         Per plate (N, M).
     """
@@ -193,18 +195,29 @@ def is_doubtful(correction: Correction) -> bool:
     return not correction.trusted or correction.overlap < (_FEW_OVERLAP if dimension <= 3 else _OVERLAP)
 
 
-def tempered(graph: ContractedGraph, state: EPState, correction: Correction, wide: Wide, *, seed: int) -> Correction:
-    """The correction by tempering from ``wide``; where that cannot be trusted, the old one, which is trusted only as
-    far as both agree."""
+def tempered(
+    graph: ContractedGraph,
+    state: EPState,
+    correction: Correction,
+    wide: Wide,
+    *,
+    num_draws: int,
+    seed: int,
+    values: Values = np.asarray,
+) -> Correction:
+    """The correction by tempering from ``wide``: ``num_draws`` weighted draws of a mixture fitted to the particles, or
+    these where they are worth more. Where tempering cannot be trusted, the old one, which is trusted only as far as
+    both agree."""
     lost = [status == Status.quarantined for status in state.status]
     found = temper(lambda phi: evaluate(graph, phi, MANY_POINTS, lost)[0], wide, seed=seed)
     if not found.k_hat < TRUSTED_K_HAT:
         return correction if _agree(correction, found) else replace(correction, k_hat=np.inf)
     mean, covariance = state.phi_moments()
-    gaussian = student_log_density(found.phi, mean, np.linalg.cholesky(covariance), df=np.inf)
+    factor = np.linalg.cholesky(covariance)
+    gaussian = student_log_density(found.phi, mean, factor, df=np.inf)
     _, factors, errors = evaluate(graph, found.phi, MANY_POINTS, lost)
     num = len(found.phi)
-    return Correction(
+    particles = Correction(
         found.phi,
         np.full(num, -np.log(num)),
         gaussian - logsumexp(gaussian),
@@ -218,6 +231,12 @@ def tempered(graph: ContractedGraph, state: EPState, correction: Correction, wid
         found.log_evidence_error,
         is_tempered=True,
     )
+    drawn = _next_draws(particles, mean, factor, graph.whitened, num_draws, seed + _SEED_AFTER, values(found.phi))
+    weighted = _weigh(graph, mean, factor, *drawn, correction.num_rounds + 1)
+    better = weighted.k_hat < _GOOD_K_HAT and weighted.effective_sample_size > found.effective_sample_size
+    if better and _agree(weighted, found):
+        return replace(weighted, num_modes=correction.num_modes, is_tempered=True)
+    return particles
 
 
 def _agree(correction: Correction, found: Tempered) -> bool:

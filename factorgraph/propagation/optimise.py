@@ -272,7 +272,9 @@ def _correction(
     in_units = partial(values, shared)
     correction = correct(graph, state, others, num_draws=num, seed=settings.seed, values=in_units)
     if is_doubtful(correction) and all(plate.is_exact_everywhere for plate in graph.plates):
-        return tempered(graph, state, correction, _wide(shared, state, graph.whitened), seed=settings.seed)
+        wide = _wide(shared, state, graph.whitened)
+        most = 4 * max(num, 2048)
+        return tempered(graph, state, correction, wide, num_draws=most, seed=settings.seed, values=in_units)
     return correction
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-from factorgraph.propagation.correction import correct
+from factorgraph.propagation.correction import correct, tempered
+from factorgraph.propagation.tempering import Wide
 
 NUM = 2048
 
@@ -25,14 +26,17 @@ class Term:
         return value, np.zeros_like(value)
 
 
-def corrected(log_density, mean, covariance, seed=0, **settings):
+def solved(log_density, mean, covariance):
     graph = SimpleNamespace(
         plates=(Term(log_density),),
         whitened=np.zeros(len(mean), dtype=bool),
         log_joint=lambda phi, factors, lost=None: factors[0][0],
     )
-    state = SimpleNamespace(phi_moments=lambda: (mean, covariance))
-    return correct(graph, state, [], num_draws=NUM, seed=seed, **settings)
+    return graph, SimpleNamespace(phi_moments=lambda: (mean, covariance), status=())
+
+
+def corrected(log_density, mean, covariance, seed=0, **settings):
+    return correct(*solved(log_density, mean, covariance), [], num_draws=NUM, seed=seed, **settings)
 
 
 @pytest.mark.parametrize(("shape", "more"), [(0.7, True), (30.0, False)])
@@ -88,3 +92,28 @@ def test_standard_deviations_of_heavy_tails(seed):
     assert np.max(error) < 0.04
     assert np.all(np.abs(sd - 1.0) < 4.0 * error)
     assert centre * (shape - 1.0) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_particles_become_weighted_draws(seed):
+    """Two far modes, of one EP knows nothing: particles find both, and a mixture fitted to them knows evidence, means and
+    standard deviations far better than they do."""
+    share, centre, sd = np.array([0.25, 0.75]), np.array([2.0, -2.0]), np.array([0.2, 0.4])
+
+    def log_density(phi):
+        parts = [np.sum(stats.norm.logpdf(phi, c, s), axis=1) for c, s in zip(centre, sd, strict=True)]
+        return np.logaddexp(*(np.log(share)[:, None] + parts))
+
+    graph, state = solved(log_density, np.full(2, -2.0), 0.16 * np.eye(2))
+    first = correct(graph, state, [], num_draws=NUM, seed=seed)
+    wide = Wide(np.ones(2, dtype=bool), np.zeros(2), np.ones(2))
+    found = tempered(graph, state, first, wide, num_draws=4 * NUM, seed=seed)
+    assert found.is_tempered
+    assert len(found.phi) == 4 * NUM
+    assert found.trusted
+    assert found.log_evidence_error < 0.02
+    assert abs(found.log_evidence) < 4.0 * found.log_evidence_error
+    mean = found.weights @ found.phi
+    spread = np.sqrt(found.weights @ (found.phi - mean) ** 2)
+    assert mean == pytest.approx(share @ centre, abs=0.06)
+    assert spread == pytest.approx(np.sqrt(share @ (sd**2 + centre**2) - (share @ centre) ** 2), rel=0.03)
