@@ -97,7 +97,9 @@ def prior_draws(shared: Sequence[SharedVariable]) -> tuple[np.ndarray, bool]:
             continue
         values = family.from_normal(normal[:, i], *s.variable.parameters)  # type: ignore[attr-defined]
         with np.errstate(all="ignore"):
-            normal[:, i] = coordinate_from_value(s.role.kind or "real", values, s.parameters)
+            t = coordinate_from_value(s.role.kind or "real", values, s.parameters)
+        known = t[np.isfinite(t)]  # a value that rounds to a limit of the support has none
+        normal[:, i] = np.clip(t, known.min(), known.max()) if len(known) else 0.0
     return normal, proper
 
 

@@ -139,6 +139,17 @@ def test_conjugate_intervals_are_exact(limits, correct):
     assert np.all((result.draws > lower) & (result.draws < upper))
 
 
+@pytest.mark.parametrize("family", ["logit-normal", "beta"])
+def test_a_prior_whose_quantiles_round_to_its_limits(family):
+    """Beta(0.01, 0.01): half of its mass rounds to one."""
+    variable = fg.BetaPrior(0.01, 0.01)
+    result = one_unknown(variable, [Trials(1, 0), Trials(0, 1)], family).optimise(seed=0)
+    exact = stats.beta(1.01, 1.01)
+    assert result.mean_field.mean[variable] == pytest.approx(0.5, abs=1e-3)
+    assert result.mean_field.scale[variable] == pytest.approx(exact.std(), rel=5e-3)
+    assert result.log_evidence == pytest.approx(special.betaln(1.01, 1.01) - special.betaln(0.01, 0.01), abs=0.01)
+
+
 @pytest.mark.parametrize("trials", [(0, 1000), (3000, 2000), (10**6, 10**6)])
 def test_many_trials(trials):
     """Where the statistics are nearly collinear under the posterior, and log likelihoods large, exact to rounding."""
