@@ -211,6 +211,11 @@ class ContractedPlate(abc.ABC):
         where the method's own are as good."""
         return None
 
+    def errors_within(self, points: Points) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where a term is made of datasets: the error (M, n) of the log factor of each of them at ``points`` (N, n,
+        shared) of their terms, and which term (M,) that is."""
+        return None
+
     @abc.abstractmethod
     def frozen(self, rows: np.ndarray) -> Frozen:
         """What log f of ``rows`` (n,) is evaluated from.

@@ -44,9 +44,12 @@ def expanded(
     exact = all(plate.is_gaussian for plate in fields)
     k_hat = np.nanmax([solution.k_hat, *(float(np.max(plate.k_hat)) for plate in fields), -np.inf])
     sound = bool(k_hat < TRUSTED_K_HAT) and (solution.is_corrected or np.isnan(solution.k_hat))
-    plates, parts = _plates(solution, fields, reports)
     error = np.zeros(len(shared))
     error[found.hubs] = solution.inner_error
+    inner_errors = [plate.inner_errors() for plate in fields]
+    for plate, (of_variables, _) in zip(fields, inner_errors, strict=True):
+        error[plate.components.variables] = of_variables
+    plates, parts = _plates(solution, fields, reports, [shifts for _, shifts in inner_errors])
     spread = np.zeros(len(shared))
     spread[found.hubs] = solution.spread_error
     is_exact = exact and solution.is_exact
@@ -85,21 +88,31 @@ def expanded(
 
 
 def _plates(
-    solution: Solution, fields: Sequence[FieldPlate], reports: Sequence[FieldReport]
+    solution: Solution, fields: Sequence[FieldPlate], reports: Sequence[FieldReport], shifts: Sequence[list[np.ndarray]]
 ) -> tuple[tuple[ContractedPlate, ...], dict[str, tuple[np.ndarray, ...]]]:
     """The plates of the datasets, and what is reported of each."""
     names = ("status", "leave_one_out", "factor_errors", "factor_shifts")
     plates = [plate for plate in solution.plates if not isinstance(plate, FieldPlate)]
     found = {name: list(getattr(solution, name)[: len(plates)]) for name in names}
-    for field, report in zip(fields, reports, strict=True):
-        for plate, status, density in zip(field.inner, field.status, report.leave_one_out, strict=True):
+    of_fields = [getattr(solution, name)[len(plates) :] for name in ("factor_errors", "factor_shifts")]
+    for field, report, own, errors, of_hubs in zip(fields, reports, shifts, *of_fields, strict=True):
+        parts = zip(field.inner, field.status, report.leave_one_out, _by_part(field, errors), own, strict=True)
+        for (plate, status, density, error, shift), hub_shift in zip(parts, _by_part(field, of_hubs), strict=True):
             plates.append(plate)
             found["status"].append(plate.reported(status))
             has_data = bool(plate.plate.signature.analyses)
             found["leave_one_out"].append(density if has_data else np.full(len(density), np.nan))
-            found["factor_errors"].append(np.zeros(plate.plate.size))
-            found["factor_shifts"].append(np.zeros(plate.plate.size))
-    return tuple(plates), {name: tuple(parts) for name, parts in found.items()}
+            found["factor_errors"].append(error)
+            found["factor_shifts"].append(np.maximum(shift, hub_shift))
+    return tuple(plates), {name: tuple(arrays) for name, arrays in found.items()}
+
+
+def _by_part(field: FieldPlate, values: np.ndarray) -> list[np.ndarray]:
+    """Of `integral_errors.inner_errors`: the datasets' values (M,), which follow those of the components, by part; zero
+    where all integrals are exact."""
+    sizes = [plate.plate.size for plate in field.inner]
+    values = values[field.plate.size :] if len(values) > field.plate.size else np.zeros(sum(sizes))
+    return np.split(values, np.cumsum(sizes)[:-1])
 
 
 def _moments(

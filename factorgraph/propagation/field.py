@@ -190,10 +190,16 @@ class Field:
 
     def log_factors(self, index: int, hubs: np.ndarray, x: np.ndarray) -> np.ndarray:
         """log f (N, R, k) of plate ``index`` at ``x`` (N, R, k, df) of the field, in its frame."""
-        size, num, count = x.shape[:3]
-        flat = self.touched(index, hubs, x).reshape(size, num * count, -1)
-        values, _ = self.terms[index].plate.log_factors(lambda rows: flat[rows])
-        return values.reshape(size, num, count)
+        return self._evaluated(index, hubs, x)[0]
+
+    def inner_errors(self, index: int, hubs: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The errors (N, R, k) of their integrals over private variables."""
+        return self._evaluated(index, hubs, x)[1]
+
+    def _evaluated(self, index: int, hubs: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flat = self.touched(index, hubs, x).reshape(x.shape[0], x.shape[1] * x.shape[2], -1)
+        values, errors = self.terms[index].plate.log_factors(lambda rows: flat[rows])
+        return values.reshape(x.shape[:3]), errors.reshape(x.shape[:3])
 
     def touched(self, index: int, hubs: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Coordinates (N, R, k, d) of all that the terms of a plate touch, for ``x`` (N, R, k, df) in the frame."""

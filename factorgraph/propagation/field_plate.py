@@ -24,6 +24,7 @@ from factorgraph.propagation.field_sweeps import ROUGH, THOROUGH, solve
 from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.linked import FieldComponents
+from factorgraph.propagation.regression import design
 from searches.importance import TRUSTED_K_HAT
 from searches.pareto import pareto_k
 from searches.quasi import normal_points
@@ -142,6 +143,7 @@ class FieldPlate(ContractedPlate):
         return True
 
     _posterior: FieldPosterior  # at the mean of the hubs
+    _hubs: np.ndarray  # (C, 1, d), there
 
     def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
         """Solve the field at the mean of the hubs; the datasets of its parts are explored about the solution."""
@@ -168,7 +170,7 @@ class FieldPlate(ContractedPlate):
         self.field.lost = None
         found = solve(self.field, hubs)
         self.field.lost = [np.all(status == Status.quarantined, axis=1) for status in found.status]
-        self._posterior = found
+        self._posterior, self._hubs = found, hubs
         self.status = tuple(status[:, 0] for status in found.status)
         self.is_gaussian = found.is_exact and not any(plate.explored for plate in self.inner)
         self.is_settled = bool(np.all(found.settled))
@@ -254,6 +256,45 @@ class FieldPlate(ContractedPlate):
             value = np.where(chosen, whole, value)
             error = np.where(chosen & np.isfinite(difference), difference, error)
         return value, error
+
+    def errors_within(self, points: Points) -> tuple[np.ndarray, np.ndarray] | None:
+        """Averaged over the field given the hubs at ``points``; part by part."""
+        if not any(plate.explored for plate in self.inner):
+            return None
+        hubs = points(np.arange(self.plate.size))
+        step, errors = self.field.most_points(), []
+        for start in range(0, hubs.shape[1], step):
+            part = hubs[:, start : start + step]
+            found = self._solved(part)
+            errors.append([self._errors_of(i, part, found).mean(axis=2) for i in range(len(self.inner))])
+        by_part = [np.concatenate(parts, axis=1) for parts in zip(*errors, strict=True)]
+        return np.concatenate(by_part), np.concatenate([t.component for t in self.field.terms])
+
+    def _errors_of(self, index: int, hubs: np.ndarray, found: FieldPosterior) -> np.ndarray:
+        """(N, R, k) of the log factors of a part's datasets, at the points of a sweep."""
+        z = design(self.field.terms[index].dimension).z
+        centre, factor = self.field.marginals(found.mean, found.inverse, index)
+        if not self.inner[index].explored:
+            return np.zeros((*centre.shape[:2], len(z)))
+        x = centre[:, :, None] + np.einsum("nrij,kj->nrki", factor, z)
+        errors = self.field.inner_errors(index, hubs, x)
+        return np.where((found.status[index] == Status.quarantined)[..., None], 0.0, errors)
+
+    def inner_errors(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What the integrals over private variables leave open of the field's means, at the mean of the hubs: (n,) in
+        posterior sds; and by part (N,) the largest shift by each dataset. Of the variables that a dataset touches: what
+        it does to others is less."""
+        found, total, shifts = self._posterior, np.zeros(self.field.size), []
+        sd = np.sqrt(found.inverse[0, 0])
+        for index, t in enumerate(self.field.terms):
+            errors = self._errors_of(index, self._hubs, found)[:, 0]
+            z = design(t.dimension).z
+            slope = (errors - errors.mean(axis=1, keepdims=True)) @ z / len(z)
+            factor = self.field.marginals(found.mean, found.inverse, index)[1][:, 0]
+            shift = np.abs(np.einsum("nij,nj->ni", factor, slope)) / sd[t.place]
+            np.add.at(total, t.place, shift**2)
+            shifts.append(np.max(shift, axis=1, initial=0.0))
+        return np.sqrt(total), shifts
 
     def local_posterior(
         self, phi: np.ndarray | Points, chance: np.ndarray, chosen: np.ndarray | None = None

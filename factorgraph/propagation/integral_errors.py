@@ -15,7 +15,7 @@ def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarra
     """What the errors of the integrals over locals stand for.
 
     Per plate (N, D), the squared shift of each shared mean, in posterior sds, by each dataset; and (N,) the variance of
-    its log f, nats squared.
+    its log f, nats squared. Where a term is made of M datasets, rows for these follow those of the N terms.
     """
     sds = np.sqrt(np.diag(state.covariance))
     found, variances = [], []
@@ -25,8 +25,13 @@ def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarra
         if plate.explored:
             mean, factor = marginals(state.mean, state.covariance, index)
             z = design(index.shape[1]).z
-            values, errors = factor_values(plate, state.origin, state.scale, mean, factor, z)
+            where = (state.origin, state.scale, mean, factor, z)
+            values, errors = factor_values(plate, *where)
             errors = np.where(quarantined(values, plate)[:, None], 0.0, errors)
+            within = plate.errors_within(points_of(plate, *where))
+            if within is not None:
+                errors, rows = np.concatenate([errors, within[0]]), np.append(np.arange(len(errors)), within[1])
+                index, factor = index[rows], factor[rows]
             level = errors.mean(axis=1, keepdims=True)
             variance = level[:, 0] ** 2
             if index.shape[1]:

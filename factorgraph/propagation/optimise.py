@@ -6,6 +6,7 @@ Each step is a function of its own; `solve` is the beginner's door, built from t
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -131,8 +132,20 @@ def solve(
             check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
             return _solved(terms, shared, plates, lanes, settings, optimiser, began)[0]
         check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
+        _warn_of_fields(len(shared) - len(found.shared), settings)
         over_hubs, draws = _solved(terms, found.shared, found.plates, found.lanes, settings, optimiser, began)
         return expanded(over_hubs, draws, found, shared, began)
+
+
+def _warn_of_fields(num: int, settings: Settings) -> None:
+    """Say that what changes EP's answer does not reach variables that are linked to each other."""
+    ignored = [name for name, default in (("power", 1.0), ("blocks", None)) if getattr(settings, name) != default]
+    if ignored:
+        warnings.warn(
+            f"optimise: {' and '.join(ignored)} act on variables that many factors touch; the other {num}, which "
+            "are linked to each other, are solved given these with power = 1 and all their correlations.",
+            stacklevel=4,
+        )
 
 
 def _solved(

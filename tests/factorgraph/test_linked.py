@@ -271,6 +271,15 @@ def test_chains_that_share_their_step():
         assert_moments(result, size, moments(weights, steps))
 
 
+def test_what_does_not_reach_the_states_is_said():
+    x, rng = walk(30, seed=3)
+    _, factors = chain(x + rng.normal(size=30), Reading, 0.7)
+    graph = fg.FactorGraphModel(*factors)
+    with pytest.warns(UserWarning, match=r"power and blocks act on .* the other \d+, which are linked"):
+        result = graph.optimise(power=0.5, blocks="mean field")
+    assert result.log_evidence == pytest.approx(graph.optimise().log_evidence, rel=1e-12)
+
+
 def test_a_dataset_without_a_finite_likelihood_is_left_out():
     x, rng = walk(30, seed=3)
     y = x + rng.normal(size=30)
