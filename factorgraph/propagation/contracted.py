@@ -33,7 +33,8 @@ _WIDER = 1.2
 _TINY = 1e-250
 _FEW_DATASETS = 200
 _FREE_DATASETS, _FREE_VARIABLES = 64, 3
-_MOST_BYTES, _MOST_BYTES_TEMPERED = 2**26, 2**18
+_FREE_WORK, _MOST_WORK_TEMPERED = 2**14, 2**20  # of a dataset, of all
+_MOST_BYTES = 2**26
 _ROWS_AT_ONCE = 512  # of a surrogate
 _WIDEST = 4.0  # scale of the reference, in units of the predictive density; more where that has tails
 _TAIL, _NORMAL_TAIL = 0.98, 2.33  # a quantile of distances from the median, and that of a normal distribution
@@ -134,13 +135,19 @@ class ContractedPlate(abc.ABC):
     def is_free(self) -> bool:
         """Whether log f at a few thousand points of every dataset costs nothing, and is exact."""
         few = self.plate.size <= _FREE_DATASETS and 1 <= self.plate.signature.num_shared <= _FREE_VARIABLES
-        return few and self.takes_many and self.method in ("direct", "analytic")
+        is_light = self._work <= _FREE_WORK * self.plate.size
+        return few and is_light and self.takes_many and self.method in ("direct", "analytic")
 
     @property
     def is_exact_everywhere(self) -> bool:
         """Whether log f is exact, and a million evaluations of it take seconds."""
+        return self.is_cheap and self.takes_many and not self.explored and self._work <= _MOST_WORK_TEMPERED
+
+    @property
+    def _work(self) -> int:
+        """What log f of all datasets costs: their bytes, for each entry of the matrix of second derivatives."""
         num_bytes = sum(array.nbytes for array in jax.tree.leaves(self.plate.arrays))
-        return self.is_cheap and self.takes_many and not self.explored and num_bytes <= _MOST_BYTES_TEMPERED
+        return num_bytes * (1 + self.plate.signature.num_local) ** 2
 
     @property
     def takes_many(self) -> bool:
