@@ -131,6 +131,6 @@ def hd_164922(data: Path) -> Case:
         title="HD 164922",
         graph=fg.FactorGraphModel(*factors),
         known=known(reference(data / "hd164922_rv" / "reference.json"), shared, private),
-        search=fg.DynestyStatic(nlive=500),
+        search=fg.DynestyStatic(nlive=1000),
         contracted=False,
     )
