@@ -43,6 +43,7 @@ _HOMES = {
     "factorgraph.factor_graph_model": ("FactorGraphModel",),
     "factorgraph.graph.factors": ("AnalysisFactor", "HierarchicalFactor"),
     "factorgraph.graph.samples_factor": ("SamplesFactor",),
+    "factorgraph.graph.survey": ("Plate",),
     "factorgraph.model.array": ("Array",),
     "factorgraph.model.collection": ("Collection",),
     "factorgraph.model.correlation": ("LKJPrior",),

@@ -13,14 +13,19 @@ from factorgraph.analysis import Analysis
 from factorgraph.contracted import Contracted
 from factorgraph.errors import DatasetsLeftOut, GraphError, UnknownArgument, name_hint
 from factorgraph.graph.enumeration import enumerated
+from factorgraph.graph.expansion import expanded_plates
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.graph.names import dataset_names_of, names_of
 from factorgraph.graph.network import network_of
 from factorgraph.graph.plates import Plate, SharedVariable, plates_of, shared_variables_of
+from factorgraph.graph.survey import Plate as DeclaredPlate
+from factorgraph.graph.survey import PlateRow
 from factorgraph.graph.terms import Terms, terms_of
 from factorgraph.model.collection import Collection
+from factorgraph.model.covariate import covariates_in
 from factorgraph.model.expression import is_number
 from factorgraph.model.info import info_of
+from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
 from factorgraph.propagation.lanes import lane_of
@@ -45,7 +50,7 @@ class FactorGraphModel(Analysis):
     Parameters
     ----------
     *factors
-        `AnalysisFactor` and `HierarchicalFactor` objects. Variables are shared by being the same object.
+        `AnalysisFactor`, `Plate` and `HierarchicalFactor` objects. Variables are shared by being the same object.
     name
         For results and pictures.
     families
@@ -69,25 +74,26 @@ class FactorGraphModel(Analysis):
 
     def __init__(
         self,
-        *factors: AnalysisFactor | HierarchicalFactor,
+        *factors: AnalysisFactor | HierarchicalFactor | DeclaredPlate,
         name: str | None = None,
         families: Mapping[Variable, str] | None = None,
     ) -> None:
         super().__init__()
         for factor in factors:
-            if not isinstance(factor, (AnalysisFactor, HierarchicalFactor)):
+            if not isinstance(factor, (AnalysisFactor, HierarchicalFactor, DeclaredPlate)):
                 is_list = isinstance(factor, (list, tuple))
                 hint = " Unpack a list with *: FactorGraphModel(*factors)." if is_list else ""
                 raise GraphError(
-                    f"FactorGraphModel: got {type(factor).__name__}; AnalysisFactor and HierarchicalFactor are "
-                    f"allowed.{hint}"
+                    f"FactorGraphModel: got {type(factor).__name__}; AnalysisFactor, Plate and HierarchicalFactor "
+                    f"are allowed.{hint}"
                 )
         self.name = name
-        self.hierarchical_factors = tuple(f for f in factors if isinstance(f, HierarchicalFactor))
-        datasets = tuple(f for f in factors if isinstance(f, AnalysisFactor))
+        parents = dict.fromkeys(f for f in factors if isinstance(f, HierarchicalFactor))
+        given = [f for f in factors if not isinstance(f, HierarchicalFactor)]
+        datasets, self.hierarchical_factors, self.rows = expanded_plates(given, tuple(parents))
         self.factors = enumerated(datasets, dataset_names_of(datasets), self.hierarchical_factors)
         if not self.factors:
-            raise GraphError("FactorGraphModel: there is no dataset; pass at least one AnalysisFactor.")
+            raise GraphError("FactorGraphModel: there is no dataset; pass at least one AnalysisFactor or Plate.")
         self.terms: Terms = terms_of(self.factors, self.hierarchical_factors, families)
 
     # --- what it is made of ---
@@ -121,17 +127,42 @@ class FactorGraphModel(Analysis):
     def global_prior_model(self) -> GlobalPriorModel:
         """All unknowns of the graph as one model, for a search over the summed log likelihood."""
         models = [factor.prior_model for factor in self.factors]
-        parameters = [
+        parents = [
+            {name: self._of_graph(value) for name, value in parameters.items()} for parameters in self._parameters
+        ]
+        return GlobalPriorModel([*models, *(Collection(p) for p in parents if p)])
+
+    @property
+    def _parameters(self) -> list[dict[str, Any]]:
+        """Those of each parent that are unknown."""
+        return [
             {name: value for name, value in parent.named_parameters.items() if not is_number(value)}
             for parent in self.hierarchical_factors
         ]
-        return GlobalPriorModel(models + [Collection(p) for p in parameters if p])
+
+    def _of_graph(self, parameter: Any) -> Any:
+        """A parent's parameter; its unknowns where it is another number in every dataset of a declared plate."""
+        _, variables, constants = structure_of(parameter)
+        if not covariates_in(constants) and not any(v in self.rows for v in variables):
+            return parameter
+        return [variable for variable in variables if variable not in self.rows]
+
+    @property
+    def _shown_model(self) -> GlobalPriorModel:
+        """`global_prior_model` with one model for all rows of a declared plate."""
+        models: dict[int, Any] = {}
+        for factor in self.factors:
+            if isinstance(factor, PlateRow):
+                models.setdefault(id(factor.template), factor.template.model)
+            else:
+                models[id(factor)] = factor.prior_model
+        return GlobalPriorModel([*models.values(), *(Collection(p) for p in self._parameters if p)])
 
     @property
     def info(self) -> str:
         """The composition of the whole graph, how many datasets each plate has, and how their likelihoods are
         evaluated."""
-        lines = [info_of(self.global_prior_model, "GlobalPriorModel"), ""]
+        lines = [info_of(self._shown_model, "GlobalPriorModel"), ""]
         for plate, lane in zip(self.plates, self.lanes, strict=True):
             if plate.signature.analyses:
                 classes = ", ".join(cls.__name__ for cls in plate.signature.analyses)

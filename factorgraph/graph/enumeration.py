@@ -20,10 +20,8 @@ from factorgraph.errors import GraphError
 from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.model.collection import Collection
 from factorgraph.model.discrete import DiscretePrior
-from factorgraph.model.expression import Expression, Relation
-from factorgraph.model.relation import evaluate
 from factorgraph.model.structure import structure_of
-from factorgraph.model.tree import branches_of, copy_tree
+from factorgraph.model.substitution import substituted
 from factorgraph.model.variable import Variable
 from messages.array_namespace import namespace
 
@@ -101,7 +99,7 @@ class EnumeratedFactor(AnalysisFactor):
     def model_at(self, state: Sequence[int], number: int) -> Any:
         """The model of one of the ``originals``, with its discrete variables in one ``state`` (n,)."""
         values = {v: int(k) for v, k in zip(self.discrete, state, strict=True)}
-        return _substituted(self.originals[number].prior_model, values)
+        return substituted(self.originals[number].prior_model, values)
 
 
 def enumerated(
@@ -139,7 +137,7 @@ def enumerated(
 
 def _discrete_in(factor: AnalysisFactor, drawn: Mapping[Variable, DiscretePrior]) -> dict[Variable, DiscretePrior]:
     found: dict[Variable, DiscretePrior] = {}
-    for variable in structure_of(factor.prior_model)[1]:
+    for variable in factor.variables:
         if variable in drawn:
             found[variable] = drawn[variable]
         elif isinstance(variable, DiscretePrior):
@@ -181,37 +179,6 @@ def _check_size(names: Sequence[str], priors: Sequence[Any]) -> None:
             f"likelihood call; at most {_MOST_STATES} can be summed over. Use fewer of them in one dataset, or "
             "write the sum into the likelihood where it factorises."
         )
-
-
-def _substituted(tree: Any, values: Mapping[Any, Any]) -> Any:
-    """A copy of ``tree`` with ``values`` in place of variables, in its relations too."""
-    memo: dict[int, Any] = {id(variable): value for variable, value in values.items()}
-    for relation in _relations(tree):
-        memo[id(relation)] = _resolved(relation, values)
-    return copy_tree(tree, memo)
-
-
-def _relations(tree: Any) -> Iterable[Relation]:
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, Relation):
-            yield node
-            continue
-        branches = branches_of(node)
-        if branches is not None:
-            pending.extend(child for _, child in branches[1])
-
-
-def _resolved(operand: Any, values: Mapping[Any, Any]) -> Any:
-    if isinstance(operand, Relation):
-        operands = tuple(_resolved(each, values) for each in operand.operands)
-        if all(new is old for new, old in zip(operands, operand.operands, strict=True)):
-            return operand
-        if not any(isinstance(each, Expression) for each in operands):
-            return float(evaluate(operand.operation, operands))
-        return Relation(operand.operation, operands, operand.name)
-    return values.get(operand, operand) if isinstance(operand, Variable) else operand
 
 
 def _sum_of(terms: Sequence[Any]) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 from factorgraph.errors import GraphError, UnknownArgument
 from factorgraph.model.collection import Collection
@@ -15,6 +17,8 @@ from factorgraph.model.mixture import DirichletPrior
 from factorgraph.model.model import Model
 from factorgraph.model.multivariate import MultivariateNormalPrior
 from factorgraph.model.prior import Prior
+from factorgraph.model.structure import structure_of
+from factorgraph.model.tree import paths_of
 from factorgraph.model.variable import Variable
 
 
@@ -66,8 +70,38 @@ class AnalysisFactor:
         self.name = name
         self.dataset = dataset
 
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The unknowns of its model, in depth-first order."""
+        return structure_of(self.prior_model)[1]
+
+    @property
+    def paths(self) -> dict[Variable, tuple[str, ...]]:
+        """The first path of each unknown in its model."""
+        return paths_of(self.prior_model)
+
     def __repr__(self) -> str:
         return f"AnalysisFactor({self.name or type(self.analysis).__name__})"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Drawn:
+    """How one variable is drawn.
+
+    Attributes
+    ----------
+    family, parameters
+        Of its distribution; numbers, variables and relations.
+    template
+        What the parameters of like draws were made from; the parameters themselves where they were written as such.
+    reads
+        The unknowns in the parameters, in depth-first order; None where nobody has looked.
+    """
+
+    family: Family
+    parameters: tuple[Any, ...]
+    template: Any = None
+    reads: tuple[Variable, ...] | None = None
 
 
 class HierarchicalFactor:
@@ -126,7 +160,7 @@ class HierarchicalFactor:
         else:
             self.family, self.parameters = distribution.family_of(**parameters)
             self.arguments = dict(parameters)
-        self._drawn: dict[Variable, tuple[Family, tuple[Any, ...]]] = {}
+        self._drawn: dict[Variable, Drawn] = {}
 
     @property
     def drawn_variables(self) -> tuple[Variable, ...]:
@@ -141,18 +175,33 @@ class HierarchicalFactor:
         return {name: _named(value) for name, value in self.arguments.items()}
 
     @property
-    def draws(self) -> tuple[tuple[Variable, Family, tuple[Any, ...]], ...]:
-        """Each drawn variable with its family and that family's parameters; none where they are discrete."""
-        if self.discrete is not None:
-            return ()
-        return tuple((variable, family, parameters) for variable, (family, parameters) in self._drawn.items())
+    def draws(self) -> Mapping[Variable, Drawn]:
+        """How each variable is drawn; none where they are discrete."""
+        return {} if self.discrete is not None else self._drawn
+
+    def over(self, variable: Variable | Sequence[Variable]) -> Self:
+        """This parent, from which ``variable`` of every dataset of a `Plate` is drawn from now on; see
+        `add_drawn_variable`."""
+        self.add_drawn_variable(variable)
+        return self
+
+    @property
+    def drawn(self) -> Mapping[Variable, Drawn]:
+        """How each variable is drawn, discrete ones too."""
+        return self._drawn
+
+    def drawing(self, drawn: Mapping[Variable, Drawn]) -> HierarchicalFactor:
+        """The same parent with other drawn variables."""
+        twin = copy.copy(self)
+        twin._drawn = dict(drawn)
+        return twin
 
     def add_drawn_variable(self, variable: Variable | Sequence[Variable]) -> None:
         """Declare that ``variable`` is drawn from this parent, which becomes its prior; of a multivariate parent, that
         a sequence of variables of one dataset is."""
         if self.joint is None:
             self._check_drawable(variable)
-            self._drawn[variable] = (self.family, self.parameters)  # type: ignore[index]
+            self._drawn[variable] = Drawn(self.family, self.parameters)  # type: ignore[index]
             return
         if isinstance(variable, Variable) or not isinstance(variable, Sequence):
             raise GraphError(
@@ -167,7 +216,8 @@ class HierarchicalFactor:
             )
         for each in variable:
             self._check_drawable(each)
-        self._drawn.update(zip(variable, self.joint.conditionals(variable), strict=True))
+        for each, conditional in zip(variable, self.joint.conditionals(variable), strict=True):
+            self._drawn[each] = Drawn(*conditional)
 
     def _check_drawable(self, variable: Any) -> None:
         if not isinstance(variable, Variable):

@@ -33,7 +33,7 @@ def names_of(
         for variable, path in paths_of(parent.named_parameters).items():
             names.setdefault(variable, _own_name(variable) or f"{title}.{'.'.join(path)}")
     for factor in (part for given in factors for part in _as_written(given)):
-        for variable, path in paths_of(factor.prior_model).items():
+        for variable, path in factor.paths.items():
             own = _own_name(variable) if variable in shared else None
             names.setdefault(variable, own or ".".join(path))
     for variable in terms.shared:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factorgraph.graph.plates import Plate
+from factorgraph.graph.survey import PlateRow
 from factorgraph.graph.terms import Draw, Terms
 from factorgraph.model.expression import Relation
 from factorgraph.model.prior import Prior
@@ -40,6 +41,9 @@ def network_of(
             "label": "dataset",
             "index": _INDICES[number % len(_INDICES)],
         }
+        if is_declared(plate, terms):
+            builder.add_term(plate.terms[0], label, plate.size)
+            continue
         for term in plate.terms:
             builder.add_term(term, label)
     for plate in plates:
@@ -49,6 +53,16 @@ def network_of(
                     if not isinstance(draw.parent, Prior):
                         builder.add_draw(draw, None, "draw")
     return graph
+
+
+def is_declared(plate: Plate, terms: Terms) -> bool:
+    """Whether the datasets are rows of declared plates that are linked by nothing of their own: one node stands for
+    all."""
+    shared, first = set(terms.shared), plate.terms[0]
+    rows = [factor for factor in first.factors if isinstance(factor, PlateRow)]
+    if not rows or len(rows) < len(first.factors):
+        return False
+    return not any(variable in shared for row in rows for variable in row.own)
 
 
 class _Builder:
@@ -63,8 +77,11 @@ class _Builder:
         self.draws = terms.draws
         self.shared = set(terms.shared)
         self.nodes: dict[int, str] = {}
+        self.size = 1
 
-    def add_term(self, term: Any, plate: str) -> None:
+    def add_term(self, term: Any, plate: str, size: int = 1) -> None:
+        """``size`` datasets by the nodes of one of them."""
+        self.size = size
         for number, factor in enumerate(term.factors):
             name = self.dataset_names[id(factor)]
             key = f"factor {name}"
@@ -78,7 +95,7 @@ class _Builder:
                 role=("analysis", number),
                 plate=plate,
                 detail=detail,
-                size=1,
+                size=size,
                 name=name,
             )
             self._connect(factor.prior_model, key, plate, term.name, ("model", number), "reads")
@@ -99,7 +116,7 @@ class _Builder:
             role=role,
             plate=plate,
             detail=detail,
-            size=1,
+            size=1 if plate is None else self.size,
             name=getattr(draw.parent, "name", None) or "parent",
         )
         self.graph.add_edge(key, child, role="drawn")
@@ -135,7 +152,7 @@ class _Builder:
             role=("variable", name) if private else key,
             plate=plate if private else None,
             detail="" if drawn or not isinstance(variable, Prior) else _prior_text(variable),
-            size=1,
+            size=self.size if private else 1,
         )
         return key
 
@@ -152,7 +169,7 @@ class _Builder:
             role=("relation", role),
             plate=plate,
             detail=relation.operation,
-            size=1,
+            size=1 if plate is None else self.size,
         )
         for number, operand in enumerate(relation.operands):
             if isinstance(operand, Variable):

@@ -14,6 +14,7 @@ from factorgraph.analysis import data_of
 from factorgraph.graph.coordinate import kind_for_support, unit_coordinate
 from factorgraph.graph.density import DatasetArrays, Role, Signature
 from factorgraph.graph.message_families import KIND_OF, coordinate_of_family
+from factorgraph.graph.recipe import Recipe, likeness_of
 from factorgraph.graph.terms import Draw, Term, Terms
 from factorgraph.model.family import Flat
 from factorgraph.model.structure import structure_of
@@ -128,11 +129,23 @@ def plates_of(terms: Terms, shared: Sequence[SharedVariable]) -> tuple[Plate, ..
     """Stack like terms, in order of first appearance."""
     position = {s.variable: i for i, s in enumerate(shared)}
     groups: dict[Any, list[tuple[Term, tuple, tuple, tuple, np.ndarray]]] = {}
+    recipes: dict[Any, Recipe] = {}
     for term in terms.terms:
-        key, row = _describe(term, shared, position)
+        likeness = likeness_of(term, shared, position)
+        if likeness is None or likeness not in recipes:
+            key, row = _describe(term, shared, position)
+            if likeness is not None:
+                key = (*key, len(recipes))  # its constants are columns of a plate that was declared
+                recipes[likeness] = Recipe(term, key, row, shared)
+        else:
+            key, row = recipes[likeness].row_of(term, position)
         groups.setdefault(key, []).append(row)
     _warn_of_many_plates(groups)
-    return tuple(_stack(key[0], rows, shared) for key, rows in groups.items())
+    declared = {recipe.key: recipe for recipe in recipes.values()}
+    return tuple(
+        _stack(key[0], rows, shared, declared[key].constants(rows) if key in declared else None)
+        for key, rows in groups.items()
+    )
 
 
 def _describe(term: Term, shared: Sequence[SharedVariable], position: dict[Variable, int]) -> tuple[Any, tuple]:
@@ -201,19 +214,21 @@ def _local_role(variable: Any, drawn: dict[Variable, Draw], place: int) -> tuple
     return Role(False, place, kind=kind), numbers
 
 
-def _stack(signature: Signature, rows: list[tuple], shared: Sequence[SharedVariable]) -> Plate:
+def _stack(
+    signature: Signature, rows: list[tuple], shared: Sequence[SharedVariable], columns: tuple[np.ndarray, ...] | None
+) -> Plate:
     terms, touched, local, constants, numbers = zip(*rows, strict=True)
+    if columns is None:
+        columns = tuple(np.stack(column) for column in zip(*constants, strict=True))
     index = np.array(touched, dtype=int).reshape(len(rows), signature.num_shared)
     coordinates = np.array([s.parameters for s in shared]).reshape(len(shared), 4)
-    arrays = DatasetArrays(
-        tuple(np.stack(column) for column in zip(*constants, strict=True)), coordinates[index], np.stack(numbers)
-    )
+    arrays = DatasetArrays(columns, coordinates[index], np.stack(numbers))
     return Plate(signature, terms, arrays, index, local)
 
 
 def _warn_of_many_plates(groups: dict[Any, list]) -> None:
     counts: dict[tuple[type, ...], list[Any]] = {}
-    for signature, shapes, _ in groups:
+    for signature, shapes, *_ in groups:
         if signature.analyses:
             counts.setdefault(signature.analyses, []).append((signature, shapes))
     for analyses, keys in counts.items():

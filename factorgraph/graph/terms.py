@@ -28,12 +28,14 @@ _LARGEST_MERGED_DATASET = 8  # factors that read one drawn variable; beyond, tha
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Draw:
-    """``variable ~ family(*parameters)``; parameters are numbers, variables or relations."""
+    """``variable ~ family(*parameters)``; parameters are numbers, variables or relations, see `Drawn`."""
 
     variable: Variable
     family: Family
     parameters: tuple[Any, ...]
     parent: HierarchicalFactor | Prior
+    reads: tuple[Variable, ...] = ()
+    template: Any = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,18 +103,23 @@ def variables_in(tree: Any) -> tuple[Variable, ...]:
 
 def _draws_of(parents: Iterable[HierarchicalFactor]) -> dict[Variable, Draw]:
     draws: dict[Variable, Draw] = {}
+    known: dict[int, tuple[Variable, ...]] = {}
     for parent in parents:
         if not parent.drawn_variables:
             raise GraphError(
                 f"{parent!r} draws nothing: call add_drawn_variable(...) for each variable of its population."
             )
-        for variable, family, parameters in parent.draws:
+        for variable, drawn in parent.draws.items():
             if variable in draws:
                 raise GraphError(
                     f"{_label(variable)} is drawn from two parents ({draws[variable].parent!r} and {parent!r}); "
                     "it can have one."
                 )
-            draws[variable] = Draw(variable, family, parameters, parent)
+            parameters, reads = drawn.parameters, drawn.reads
+            if reads is None:
+                reads = known[id(parameters)] if id(parameters) in known else variables_in(parameters)
+                known[id(parameters)] = reads
+            draws[variable] = Draw(variable, drawn.family, parameters, parent, reads, drawn.template)
         if parent.discrete is None:
             _warn_of_lost_limits(parent)
     return draws
@@ -150,7 +157,7 @@ def _datasets_of(factors: Sequence[AnalysisFactor]) -> list[_Dataset]:
         )
         dataset.factors.append(factor)
         seen = set(dataset.variables)
-        dataset.variables += [v for v in variables_in(factor.prior_model) if v not in seen]
+        dataset.variables += [v for v in factor.variables if v not in seen]
     return list(datasets.values())
 
 
@@ -205,9 +212,8 @@ def _homes(datasets: list[_Dataset], draws: dict[Variable, Draw], linked: set[Va
             if home.setdefault(variable, index) != index:
                 shared.add(variable)
     children: dict[Variable, list[Variable]] = {}
-    parameters = {id(draw.parameters): variables_in(draw.parameters) for draw in draws.values()}
     for variable, draw in draws.items():
-        for parameter in parameters[id(draw.parameters)]:
+        for parameter in draw.reads:
             children.setdefault(parameter, []).append(variable)
     pending = True
     while pending:  # what is drawn from a local variable must be local to the same dataset
@@ -223,17 +229,17 @@ def _homes(datasets: list[_Dataset], draws: dict[Variable, Draw], linked: set[Va
 
 def _ordered_shared(datasets: list[_Dataset], draws: dict[Variable, Draw], home: dict[Variable, int]) -> list[Variable]:
     ordered: dict[Variable, None] = {}
-    seen_parameters: dict[int, tuple[Variable, ...]] = {}
+    seen: set[int] = set()
 
     def visit(variable: Variable) -> None:
         if variable not in home and variable not in ordered:
             ordered[variable] = None
         if variable in draws and variable not in visited:
             visited.add(variable)
-            parameters = draws[variable].parameters
-            if id(parameters) not in seen_parameters:
-                seen_parameters[id(parameters)] = variables_in(parameters)
-                for parameter in seen_parameters[id(parameters)]:
+            draw = draws[variable]
+            if id(draw.parameters) not in seen:
+                seen.add(id(draw.parameters))
+                for parameter in draw.reads:
                     visit(parameter)
 
     visited: set[Variable] = set()

@@ -15,6 +15,7 @@ import numpy as np
 
 from factorgraph.errors import ModelError
 from factorgraph.model.assertion import compare
+from factorgraph.model.covariate import Covariate
 from factorgraph.model.expression import Assertion, Expression, Relation, is_array, is_number
 from factorgraph.model.tree import Node, Relate, branches_of, follow, paths_of
 from factorgraph.model.variable import Variable
@@ -127,8 +128,8 @@ def _execute(instruction: Any, results: list[Any], values: Sequence[Any], consta
 def structure_of(tree: Any) -> tuple[Structure, tuple[Variable, ...], tuple[Any, ...]]:
     """Split a tree into its structure, its free variables and its constants.
 
-    Floats and numeric arrays are constants; int, bool, str, None, callables and other objects are part of the structure
-    (within a relation whole numbers are constants too, except exponents).
+    Floats, covariates and numeric arrays are constants; int, bool, str, None, callables and other objects are part of
+    the structure (within a relation whole numbers are constants too, except exponents).
 
     Returns
     -------
@@ -187,9 +188,10 @@ class _Compiler:
             if node not in self.slots:
                 self.slots[node] = self.emit(Slot(len(self.slots)))
             return self.slots[node]
-        if isinstance(node, float) or (is_array(node) and not isinstance(node, np.integer)):
+        if isinstance(node, (float, Covariate)) or (is_array(node) and not isinstance(node, np.integer)):
             self.constants.append(node)
-            return self.emit(Constant(len(self.constants) - 1, tuple(np.shape(node))))
+            shape = () if isinstance(node, Covariate) else tuple(np.shape(node))
+            return self.emit(Constant(len(self.constants) - 1, shape))
         if isinstance(node, (set, frozenset)) and any(isinstance(member, (Expression, Node)) for member in node):
             raise ModelError(f"A set of unknowns has no order: {node!r}. Use a list.")
         return self.emit(Static(node))

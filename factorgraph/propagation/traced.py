@@ -51,6 +51,7 @@ _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
+_AT_ONCE = 4096  # datasets that are explored again before their nodes replace the old ones
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 
 
@@ -172,9 +173,11 @@ class TracedPlate(ContractedPlate):
             rows = chosen[((now > _WORTHWHILE * before) & (now < _GOOD_FRACTION))[chosen]]
             if not len(rows):
                 return
-            blocks, before = blocks_of(rows, self._block_size), now
-            rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
-            self._replace(rules, blocks, rows, gathered([r.sample_fraction for r in rules], blocks) > now[rows])
+            before = now
+            for part in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):  # two sets of nodes, but not of all
+                blocks = blocks_of(part, self._block_size)
+                rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
+                self._replace(rules, blocks, part, gathered([r.sample_fraction for r in rules], blocks) > now[part])
 
     def _distrust(self, scales: Any, rounds: int) -> None:
         """Explore as if no search had been asked for those datasets to which its samples did not lead.
@@ -220,11 +223,11 @@ class TracedPlate(ContractedPlate):
 
     def _known(self, blocks: list[Block]) -> list[Adaptation]:
         """For each block, the outcome of an earlier exploration of its datasets."""
-        found = []
+        found, outcomes = [], [(rule.fitted, rule.log_loss) for rule in self._rules]
         for rows, _ in blocks:
-            rule = self._rule_of(rows)
+            fitted, log_loss = self._taken(outcomes, rows)
             done, none = np.ones(len(rows)), np.zeros(len(rows), int)
-            found.append(jax.device_put(Adaptation(rule.fitted, done, done, rule.log_loss, none)))
+            found.append(jax.device_put(Adaptation(fitted, done, done, log_loss, none)))
         return found
 
     def _replace(
@@ -232,11 +235,11 @@ class TracedPlate(ContractedPlate):
     ) -> None:
         """Put the rules of the sorted ``chosen`` rows, found in ``blocks``, in their places; all, or those ``kept``."""
         places = np.arange(len(chosen)) if kept is None else np.flatnonzero(kept)
-        for number, block in enumerate(self._blocks):
-            inside = np.isin(block.rows, chosen[places])
-            if np.any(inside):
-                part = self._taken(rules, np.searchsorted(chosen, block.rows[inside]))
-                self._rules[number] = _replaced(self._rules[number], part, inside)
+        for number in np.unique(chosen[places] // self._block_size):
+            rows = self._blocks[number].rows
+            inside = np.isin(rows, chosen[places])
+            part = self._taken(rules, np.searchsorted(chosen, rows[inside]))
+            self._rules[number] = _replaced(self._rules[number], part, inside)
 
     def _explore_population(
         self, blocks: list[Block], scales: Any, rounds: int, starts: list[Adaptation], by_particles: bool = False

@@ -58,17 +58,20 @@ class LocalMoments:
         return self._draws
 
 
-class MomentMapping(Mapping[Variable, float]):
-    """One moment of every variable, keyed by the variable (or by a relation of shared variables)."""
+class MomentMapping(Mapping[Variable, Any]):
+    """One moment of every variable, keyed by the variable (or by a relation of shared variables).
+
+    A variable of a plate's model that every dataset has of its own gives an array (N,) over datasets.
+    """
 
     def __init__(
-        self, read: Callable[[Any], float], variables: tuple[Variable, ...], names: Mapping[Variable, str]
+        self, read: Callable[[Any], Any], variables: tuple[Variable, ...], names: Mapping[Variable, str]
     ) -> None:
         self._read = read
         self._variables = variables
         self._names = names
 
-    def __getitem__(self, variable: Any) -> float:
+    def __getitem__(self, variable: Any) -> Any:
         return self._read(variable)
 
     def __iter__(self) -> Iterator[Variable]:
@@ -87,7 +90,8 @@ class MeanField:
 
     ``mean[x]``, ``variance[x]`` and ``scale[x]`` (the standard deviation) are true moments in the user's coordinates;
     one that does not exist is nan, beside quantiles that do. ``mean_field[x]`` is a `messages.Normal` with these
-    moments, and ``mean_field[x, y]`` a `messages.MultivariateNormal` of shared variables.
+    moments, and ``mean_field[x, y]`` a `messages.MultivariateNormal` of shared variables. Of a variable that every
+    dataset of a plate has of its own, these are arrays over datasets.
 
     Parameters
     ----------
@@ -99,6 +103,8 @@ class MeanField:
         The local variables, plate by plate.
     weighted
         Draws (K, D) and weights (K,) that know quantiles, and moments of relations, better than ``draws`` do.
+    rows
+        For each variable of a declared plate's model, the unknowns of its datasets.
     """
 
     def __init__(
@@ -110,8 +116,10 @@ class MeanField:
         draws: np.ndarray,
         local: Sequence[LocalMoments] = (),
         weighted: tuple[np.ndarray, np.ndarray] | None = None,
+        rows: Mapping[Variable, Sequence[Variable]] | None = None,
     ) -> None:
         self._names = names
+        self._rows = {} if rows is None else rows
         self._weighted = (draws, np.full(len(draws), 1.0 / max(len(draws), 1))) if weighted is None else weighted
         self._mean, self._covariance, self._draws, self._local = mean, covariance, draws, tuple(local)
         self._shared = {variable: index for index, variable in enumerate(variables)}
@@ -148,7 +156,7 @@ class MeanField:
     @property
     def scale(self) -> MomentMapping:
         """Standard deviations."""
-        return MomentMapping(lambda variable: float(np.sqrt(self._moments(variable)[1])), self._variables, self._names)
+        return MomentMapping(lambda variable: np.sqrt(self._moments(variable)[1]), self._variables, self._names)
 
     def __getitem__(self, variable: Any) -> Normal | MultivariateNormal:
         """A normal message; raises ValueError where the moments are not finite or not positive."""
@@ -164,20 +172,28 @@ class MeanField:
         return len(self._variables)
 
     def __contains__(self, variable: object) -> bool:
-        return variable in self._shared or variable in self._places
+        return variable in self._shared or variable in self._places or variable in self._rows
 
     def covariance(self, first: Variable, second: Variable) -> float:
         """Covariance of two shared variables."""
         return float(self._covariance[self._shared_index(first), self._shared_index(second)])
 
     def quantile(self, variable: Any, q: Any) -> Any:
-        """Quantiles of a variable, or of a relation of shared variables; ``q`` in [0, 1], a number or an array."""
+        """Quantiles of a variable, or of a relation of shared variables; ``q`` in [0, 1], a number or an array.
+
+        Of a variable of a declared plate, an axis over its datasets comes first.
+        """
+        if variable in self._rows:
+            return np.array([self.quantile(each, q) for each in self._rows[variable]])
         if self._is_shared(variable):
             return weighted_quantile(self._values(variable, self._weighted[0]), self._weighted[1], q)
         return np.quantile(self.draws(variable), q)
 
     def draws(self, variable: Any) -> np.ndarray:
-        """Equal-weight draws (M,) of a variable, or of a relation of shared variables."""
+        """Equal-weight draws (M,) of a variable, or of a relation of shared variables; (N, M) of a variable of a
+        declared plate of N datasets."""
+        if variable in self._rows:
+            return np.stack([self.draws(each) for each in self._rows[variable]])
         if self._is_shared(variable):
             return self._values(variable, self._draws)
         plate, row, position = self._place(variable)
@@ -194,7 +210,11 @@ class MeanField:
         values = [draws[:, self._shared_index(operand)] for operand in operands]
         return np.broadcast_to(structure.build(values, constants), len(draws))
 
-    def _moments(self, variable: Any) -> tuple[float, float]:
+    def _moments(self, variable: Any) -> tuple[Any, Any]:
+        """Mean and variance; of a variable of a declared plate (N,) each."""
+        if variable in self._rows:
+            both = np.array([self._moments(each) for each in self._rows[variable]])
+            return both[:, 0], both[:, 1]
         if isinstance(variable, Relation):
             values, weights = self._values(variable, self._weighted[0]), self._weighted[1]
             mean = float(weights @ values)

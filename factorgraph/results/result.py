@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,8 @@ class Graph(Protocol):
     def lanes(self) -> tuple[Lane, ...]: ...
     @property
     def dataset_names(self) -> tuple[str, ...]: ...
+    @property
+    def rows(self) -> Mapping[Variable, Sequence[Variable]]: ...
 
 
 class Result:
@@ -101,7 +103,9 @@ class Result:
         variables = [shared.variable for shared in found.shared]
         weighted = found.corrected.weighted if found.is_corrected and found.corrected is not None else None
         answer = found.answer
-        return MeanField(self._graph.names, variables, answer.mean, answer.covariance, found.draws, local, weighted)
+        return MeanField(
+            self._graph.names, variables, answer.mean, answer.covariance, found.draws, local, weighted, self._graph.rows
+        )
 
     @property
     def log_evidence(self) -> float:
