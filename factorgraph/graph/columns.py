@@ -1,8 +1,8 @@
 """Like datasets, one array a quantity: what a declared plate reads its data from, and what its analyses hold.
 
-A column has a leading dataset axis. Datasets of unequal length are padded, each with its own last value, and a mask
-says which values are data; where lengths differ so much that padding would cost more than it saves, datasets are sorted
-into buckets of several lengths.
+A column has a leading dataset axis. Datasets of unequal length are padded, each with its own last value (one without
+data with those of another), and a mask says which values are data; where lengths differ so much that padding would cost
+more than it saves, datasets are sorted into buckets of several lengths.
 """
 
 from __future__ import annotations
@@ -136,11 +136,11 @@ def _by_length(lengths: np.ndarray) -> list[tuple[np.ndarray, int]]:
 def _padded(column: _Ragged, rows: np.ndarray, length: int) -> np.ndarray:
     first = column[0]
     values = np.zeros((len(rows), length, *first.shape[1:]), dtype=np.result_type(*{column[row].dtype for row in rows}))
+    filling = next((row[-1] for row in column if len(row)), 0)  # of datasets without data
     for place, row in enumerate(rows):
         num = len(column[row])
         values[place, :num] = column[row]
-        if num:
-            values[place, num:] = column[row][-1]
+        values[place, num:] = column[row][-1] if num else filling
     return values
 
 
@@ -159,7 +159,12 @@ def _without_gaps(columns: Mapping[str, Any], mask: str, where: str) -> dict[str
     before = np.maximum.accumulate(place, axis=1)
     first = np.argmax(~gaps, axis=1)[:, None]
     nearest = np.where(before < 0, first, before)
-    filled = {n: np.nan_to_num(np.take_along_axis(c, nearest, axis=1)) if n in long else c for n, c in columns.items()}
+    is_empty = np.all(gaps, axis=1)
+    filled = dict(columns)
+    for name, column in long.items():
+        filled[name] = np.take_along_axis(column, nearest, axis=1)
+        if np.any(is_empty) and not np.all(is_empty):
+            filled[name][is_empty] = filled[name][~is_empty][0]
     return {**filled, mask: ~gaps}
 
 

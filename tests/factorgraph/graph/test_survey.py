@@ -310,6 +310,20 @@ def test_gaps_are_masked():
     np.testing.assert_allclose(log_likelihoods(graph, 0.3), expected(*zip(*rows)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("as_gaps", [True, False])
+def test_a_dataset_without_data_is_its_prior(as_gaps):
+    y, error = ragged(lengths=(4, 0, 4))
+    if as_gaps:
+        y[1] = np.full(4, np.nan)
+        y, error = np.array(y), np.stack([error[0], np.zeros(4), error[2]])
+    model = level_model()
+    graph = fg.FactorGraphModel(fg.Plate(model, Series, {"y": y, "error": error}, mask="mask"))
+    assert log_likelihoods(graph, 0.3)[1] == 0.0
+    result = graph.optimise()
+    assert result.mean_field.mean[model.level][1] == pytest.approx(0.0, abs=1e-6)
+    assert result.mean_field.scale[model.level][1] == pytest.approx(2.0, rel=1e-6)
+
+
 class Table(dict):
     """What a data frame has in common with an astropy table."""
 
