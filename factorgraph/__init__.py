@@ -20,6 +20,7 @@ _HOMES = {
     "factorgraph.calibration.calibrate": ("calibrate",),
     "factorgraph.calibration.calibration": ("Calibration",),
     "factorgraph.calibration.predictive": ("PredictiveCheck", "predictive_check"),
+    "factorgraph.compilation": ("cache_compilations",),
     "factorgraph.contracted": ("Contracted",),
     "factorgraph.errors": (
         "DatasetsLeftOut",

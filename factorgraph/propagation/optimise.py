@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from factorgraph.compilation import timed_compilation
 from factorgraph.errors import GraphError, name_hint
 from factorgraph.graph.message_families import EXPONENTIAL
 from factorgraph.graph.plates import Plate, SharedVariable
@@ -126,15 +127,17 @@ def solve(
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
     began = time.perf_counter()
     check_blocks(shared, settings.blocks)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), timed_compilation() as compilation:
         found = linked(terms, shared, plates, lanes)
         if found is None:
             check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
-            return _solved(terms, shared, plates, lanes, settings, optimiser, began)[0]
-        check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
-        _warn_of_fields(len(shared) - len(found.shared), settings)
-        over_hubs, draws = _solved(terms, found.shared, found.plates, found.lanes, settings, optimiser, began)
-        return expanded(over_hubs, draws, found, shared, began)
+            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, began)
+        else:
+            check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
+            _warn_of_fields(len(shared) - len(found.shared), settings)
+            over_hubs, draws = _solved(terms, found.shared, found.plates, found.lanes, settings, optimiser, began)
+            solution = expanded(over_hubs, draws, found, shared, began)
+    return replace(solution, compile_seconds=compilation.seconds)
 
 
 def _warn_of_fields(num: int, settings: Settings) -> None:

@@ -112,3 +112,4 @@ class Solution:
     log_evidence_note: str
     seed: int
     seconds: float
+    compile_seconds: float = 0.0

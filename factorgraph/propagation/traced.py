@@ -51,7 +51,7 @@ _NODES = 256  # of what is compressed
 _MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
-_AT_ONCE = 4096  # datasets that are explored again before their nodes replace the old ones
+_BLOCKS_AT_ONCE = 16  # are explored, and again where that is needed, before others: two sets of nodes, but not of all
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 
 
@@ -148,36 +148,51 @@ class TracedPlate(ContractedPlate):
         rounds *= next((more for most, more in _ROUNDS if self.plate.size <= most), 1)
         if self.method == "joint":  # its points are found anew at every phi
             rules = self._explore_joint(blocks, scales, around, run)
+            if chosen is None:
+                self._rules = rules
+            else:
+                self._replace(rules, blocks, chosen)
         elif chosen is None:
-            rules = self._explore_population(blocks, scales, rounds, self._starts(blocks, run))
+            self._explore_all(scales, rounds, run)
         else:
-            rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
-        if chosen is None:
-            self._rules = rules
-        else:
-            self._replace(rules, blocks, chosen)
-        if self.method == "population" and chosen is None:
-            self.is_escalated[:] = False
-            if run is not None:
-                self._distrust(scales, rounds)
-            everything = np.arange(self.plate.size)
+            self._replace(self._explore_population(blocks, scales, rounds, self._known(blocks)), blocks, chosen)
+
+    def _explore_all(self, scales: Any, rounds: int, run: Any) -> None:
+        """Explore every dataset of a population: by importance sampling, or a search ``run``; then those again that it
+        may not have reached."""
+        self.is_escalated[:] = False
+        everything = np.arange(self.plate.size)
+        for first in range(0, len(self._blocks), _BLOCKS_AT_ONCE):
+            part = self._blocks[first : first + _BLOCKS_AT_ONCE]
+            found = self._explore_population(part, scales, rounds, self._starts(part, run))
+            self._rules[first : first + _BLOCKS_AT_ONCE] = found
+            if run is None:
+                self._improve(scales, rounds, np.concatenate([block.rows[: int(block.num)] for block in part]))
+        if run is not None:
+            self._distrust(scales, rounds)
             self._improve(scales, rounds, everything)
-            self._escalate(scales, rounds, everything if run is None else np.array(list(self.search_failures), int))
+        self._escalate(scales, rounds, everything if run is None else np.array(list(self.search_failures), int))
 
     def _improve(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
         """Explore those of the ``chosen`` rows again, from the nodes found, of whose final sample few points count: it
         met what the adaptation had missed."""
         before = np.zeros(self.plate.size)
         for _ in range(_MOST_IMPROVEMENTS):
-            now = gathered([rule.sample_fraction for rule in self._rules], self._blocks)
+            now = self._sample_fractions(chosen)
             rows = chosen[((now > _WORTHWHILE * before) & (now < _GOOD_FRACTION))[chosen]]
             if not len(rows):
                 return
-            before = now
-            for part in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):  # two sets of nodes, but not of all
-                blocks = blocks_of(part, self._block_size)
-                rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
-                self._replace(rules, blocks, part, gathered([r.sample_fraction for r in rules], blocks) > now[part])
+            blocks, before = blocks_of(rows, self._block_size), now
+            rules = self._explore_population(blocks, scales, rounds, self._known(blocks))
+            self._replace(rules, blocks, rows, gathered([r.sample_fraction for r in rules], blocks) > now[rows])
+
+    def _sample_fractions(self, chosen: np.ndarray) -> np.ndarray:
+        """(N,) of the final sample, how many points count; known of the ``chosen`` rows, and of their neighbors."""
+        found = np.zeros(self.plate.size)
+        for number in np.unique(chosen // self._block_size):
+            rows, num = self._blocks[number]
+            found[rows[: int(num)]] = np.asarray(self._rules[number].sample_fraction)[: int(num)]
+        return found
 
     def _distrust(self, scales: Any, rounds: int) -> None:
         """Explore as if no search had been asked for those datasets to which its samples did not lead.
@@ -223,9 +238,9 @@ class TracedPlate(ContractedPlate):
 
     def _known(self, blocks: list[Block]) -> list[Adaptation]:
         """For each block, the outcome of an earlier exploration of its datasets."""
-        found, outcomes = [], [(rule.fitted, rule.log_loss) for rule in self._rules]
+        found = []
         for rows, _ in blocks:
-            fitted, log_loss = self._taken(outcomes, rows)
+            fitted, log_loss = self._taken([r and (r.fitted, r.log_loss) for r in self._rules], rows)
             done, none = np.ones(len(rows)), np.zeros(len(rows), int)
             found.append(jax.device_put(Adaptation(fitted, done, done, log_loss, none)))
         return found
@@ -436,9 +451,11 @@ class TracedPlate(ContractedPlate):
         return self._taken(self._rules, rows)
 
     def _taken(self, rules: list[Any], places: np.ndarray) -> Any:
-        """Entries (n, ...) of rules kept by block."""
-        where = [divmod(int(place), self._block_size) for place in places]
-        return jax.tree.map(lambda *parts: np.stack([np.asarray(parts[i])[j] for i, j in where]), *rules)
+        """Entries (n, ...) of rules kept by block; blocks of which nothing is asked may be None."""
+        needed, number = np.unique(places // self._block_size, return_inverse=True)
+        where = list(zip(number.tolist(), (places % self._block_size).tolist(), strict=True))
+        chosen = [rules[k] for k in needed]
+        return jax.tree.map(lambda *parts: np.stack([np.asarray(parts[i])[j] for i, j in where]), *chosen)
 
     def _reach(self) -> Reach:
         return gathered([Reach(r.temperature, r.ess_fraction, r.log_loss) for r in self._rules], self._blocks)

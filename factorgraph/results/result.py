@@ -200,6 +200,12 @@ class Result:
         """Wall-clock time of the solution."""
         return self._solution.seconds
 
+    @property
+    def compile_seconds(self) -> float:
+        """The part of `seconds` that JAX took to compile; a second graph of the kind needs none, see also
+        `fg.cache_compilations`."""
+        return self._solution.compile_seconds
+
     @cached_property
     def ep(self) -> EPResult:
         """What expectation propagation itself found."""

@@ -47,8 +47,9 @@ def summary_of(
 def _header(solution: Solution) -> str:
     sweeps = len(solution.history)
     settled = "converged" if solution.converged else "NOT CONVERGED"
+    compiled = f" ({solution.compile_seconds:.3g} s of it compilation)" if solution.compile_seconds >= 0.1 else ""
     lines = [
-        f"expectation propagation: {settled}, {sweeps} sweep{'s' * (sweeps != 1)}, {solution.seconds:.3g} s",
+        f"expectation propagation: {settled}, {sweeps} sweep{'s' * (sweeps != 1)}, {solution.seconds:.3g} s{compiled}",
         _kind(solution),
     ]
     if solution.log_evidence_note:
