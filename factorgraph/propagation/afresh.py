@@ -66,7 +66,7 @@ def log_factors_afresh(
         log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
         each = jax.vmap(lambda phi: self_normalised(log_parents(signature, arrays, rule, phi) + log_mass))(phi)
         weights = jnp.mean(each, axis=0)
-        fitted = mixtures.widened(mixtures.fit(rule.z, weights, 1, num_steps=1), _WIDENING, _SHARES)
+        fitted = mixtures.widened(mixtures.fit(rule.z.astype(float), weights, 1, num_steps=1), _WIDENING, _SHARES)
         proposal = mixtures.combine(reference, fitted, _DEFENSIVE)
 
         def log_drawn(z: Array) -> Array:

@@ -104,7 +104,7 @@ def log_factor(
 
 def log_parents(signature: Signature, arrays: DatasetArrays, rule: Nodes, phi: Array) -> Array:
     """log p (S,) of what is drawn from a parent, at the nodes."""
-    z = _moved(signature, rule.z, rule.place)
+    z = _moved(signature, rule.z.astype(float), rule.place)
     return jax.vmap(lambda z: log_draws(signature, phi, z, arrays, fixed=False) + jnp.zeros(()))(z)
 
 
@@ -314,7 +314,7 @@ def _nodes(
     unit = jnp.sqrt(jnp.maximum(jnp.max(pool.square, axis=0), jnp.max(pool.mean**2, axis=(0, 1))))
     unit = jnp.where(unit > 0.0, unit, 1.0)
     return Nodes(
-        pool.z,
+        pool.z.astype(np.float32),
         pool.place,
         log_interface_reference(signature, scales, _moved(signature, pool.z, pool.place)),
         pool.likelihood,
@@ -372,7 +372,7 @@ def private_posterior(
     def at(phi: Array, chance: Array) -> tuple[Array, Array]:
         log_p = log_parents(signature, arrays, rule, phi)
         weights = self_normalised(log_p + log_mass)
-        return weights, rule.z[pick(weights, chance[0])]
+        return weights, rule.z[pick(weights, chance[0])].astype(float)
 
     weights, picked = jax.vmap(at)(phi, chance)
     share = rule.likelihood / jnp.maximum(jnp.sum(rule.likelihood, axis=0), 1e-300)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,19 +55,32 @@ _BLOCKS_AT_ONCE = 16  # are explored, and again where that is needed, before oth
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
 
 
-def _replaced(rule: Any, part: Any, inside: np.ndarray) -> Any:
-    """A block's rule (B, ...) with the entries of ``part`` (n, ...) where ``inside`` (B,)."""
+def _on_host(rule: Any) -> Any:
+    """A block's rule as arrays of the host's own, which can be written to."""
+    return jax.tree.map(np.array, rule)
 
-    def replaced(whole: Any, new: np.ndarray) -> Any:
-        values = np.array(whole)
+
+def _put(rule: Any, part: Any, inside: np.ndarray) -> None:
+    """Write ``part`` (n, ...) into a block's rule (B, ...) where ``inside`` (B,)."""
+    for values, new in zip(jax.tree.leaves(rule), jax.tree.leaves(part), strict=True):
         values[inside] = new
-        return jax.device_put(values)
 
-    return jax.tree.map(replaced, rule, part)
+
+class _OnDemand(Sequence[DatasetArrays]):
+    """The data of each block, made anew whenever one is asked for."""
+
+    def __init__(self, make: Callable[[np.ndarray], DatasetArrays], blocks: Sequence[Block]) -> None:
+        self._make, self._blocks = make, blocks
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._make(self._blocks[number].rows)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
 
 
 class TracedPlate(ContractedPlate):
-    """See `ContractedPlate`; rules are kept by block, on the device.
+    """See `ContractedPlate`; rules are kept by block, on the host: of the nodes only a block is on the device.
 
     Parameters
     ----------
@@ -82,17 +95,19 @@ class TracedPlate(ContractedPlate):
         arrays = jax.tree.leaves(plate.arrays)
         self._block_size = block_size(sum(a.nbytes for a in arrays) // max(plate.size, 1), plate.size)
         self._blocks = blocks_of(np.arange(plate.size), self._block_size)
-        self._arrays: list[DatasetArrays] = []
+        self._arrays: Sequence[DatasetArrays] = ()
         self._upload()
         self.method = self._choose_method()
-        self._rules: list[Any] = [None] * len(self._arrays)
+        self._rules: list[Any] = [None] * len(self._blocks)
         self._num_points = _CONDITIONAL_POINTS
         self._scales: Any = None
         if self.method == "analytic":
-            self._rules = [Centre(np.zeros((self._block_size, plate.signature.num_local)))] * len(self._arrays)
+            self._rules = [Centre(np.zeros((self._block_size, plate.signature.num_local)))] * len(self._blocks)
 
     def _upload(self) -> None:
-        self._arrays = [self._block_arrays(block.rows) for block in self._blocks]
+        """Blocks of data on the device, where all of them have room there; otherwise each when it is needed."""
+        on_demand = _OnDemand(self._block_arrays, self._blocks)
+        self._arrays = list(on_demand) if len(self._blocks) <= _BLOCKS_AT_ONCE else on_demand
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
@@ -254,7 +269,7 @@ class TracedPlate(ContractedPlate):
             rows = self._blocks[number].rows
             inside = np.isin(rows, chosen[places])
             part = self._taken(rules, np.searchsorted(chosen, rows[inside]))
-            self._rules[number] = _replaced(self._rules[number], part, inside)
+            _put(self._rules[number], part, inside)
 
     def _explore_population(
         self, blocks: list[Block], scales: Any, rounds: int, starts: list[Adaptation], by_particles: bool = False
@@ -269,18 +284,20 @@ class TracedPlate(ContractedPlate):
         sequence = uniform_points(length * final, 1 + dimension, self.seed + 1)
         more_uniform = jax.device_put(sequence.reshape(length, final, 1 + dimension))
         found = [
-            population.explore(
-                signature,
-                self._block_arrays(rows),
-                scales,
-                table,
-                more_uniform,
-                jax.device_put(self.shift[rows][:, : 1 + dimension]),
-                start,
-                np.bool_(by_particles),
-                np.int64(rounds),
-                count,
-                _NODES,
+            _on_host(
+                population.explore(
+                    signature,
+                    self._block_arrays(rows),
+                    scales,
+                    table,
+                    more_uniform,
+                    jax.device_put(self.shift[rows][:, : 1 + dimension]),
+                    start,
+                    np.bool_(by_particles),
+                    np.int64(rounds),
+                    count,
+                    _NODES,
+                )
             )
             for (rows, count), start in zip(blocks, starts, strict=True)
         ]
@@ -298,7 +315,7 @@ class TracedPlate(ContractedPlate):
             explored = None if run is None else self._explored(rows, count, frames, run)
             frame = Frame(jax.device_put(mean), jax.device_put(local))
             arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
-            rules.append(joint.explore(signature, arrays, scales, table, shift, frame, count, explored))
+            rules.append(_on_host(joint.explore(signature, arrays, scales, table, shift, frame, count, explored)))
         self._count([rule.num_calls for rule in rules], blocks)
         return rules
 
@@ -392,7 +409,7 @@ class TracedPlate(ContractedPlate):
         return found
 
     def _afresh(
-        self, points: Points, blocks: list[Block], arrays: list[DatasetArrays], rules: list[Any], num_rounds: int
+        self, points: Points, blocks: list[Block], arrays: Sequence[DatasetArrays], rules: list[Any], num_rounds: int
     ) -> Afresh:
         num_local = self.plate.signature.num_local
         size = _FINAL_POINTS.get(num_local, 4096)
