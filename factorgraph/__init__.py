@@ -23,6 +23,7 @@ _HOMES = {
     "factorgraph.compilation": ("cache_compilations",),
     "factorgraph.contracted": ("Contracted",),
     "factorgraph.errors": (
+        "CheckpointError",
         "DatasetsLeftOut",
         "FactorGraphError",
         "GraphError",

@@ -43,6 +43,10 @@ class DatasetsLeftOut(LikelihoodError):
         self.result = result
 
 
+class CheckpointError(FactorGraphError, RuntimeError):
+    """A folder that a run cannot keep its pieces in: in use, not writable, or of another run."""
+
+
 class SearchError(FactorGraphError, RuntimeError):
     """A search that cannot run, or did not end with an answer."""
 

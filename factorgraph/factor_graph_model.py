@@ -10,6 +10,8 @@ from typing import Any
 
 from factorgraph import drawing
 from factorgraph.analysis import Analysis
+from factorgraph.checkpoint.folder import opened
+from factorgraph.checkpoint.manifest import manifest_of
 from factorgraph.contracted import Contracted
 from factorgraph.errors import DatasetsLeftOut, GraphError, UnknownArgument, name_hint
 from factorgraph.graph.enumeration import enumerated
@@ -28,6 +30,7 @@ from factorgraph.model.info import info_of
 from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
+from factorgraph.propagation.kept import KEPT_CLASSES
 from factorgraph.propagation.lanes import lane_of
 from factorgraph.propagation.optimise import Settings, solve
 from factorgraph.results.result import Result
@@ -198,7 +201,19 @@ class FactorGraphModel(Analysis):
         `Contracted`."""
         return Contracted(self)
 
-    def optimise(self, optimiser: Any = None, *, strict: bool = False, **settings: Any) -> Result:
+    def _manifest(self, settings: Settings, optimiser: Any) -> dict[str, Any]:
+        """What the numbers of a run depend on."""
+        named = {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
+        return manifest_of(self.terms, self.shared, self.plates, self.names, named, optimiser)
+
+    def optimise(
+        self,
+        optimiser: Any = None,
+        *,
+        strict: bool = False,
+        checkpoint: str | Path | None = None,
+        **settings: Any,
+    ) -> Result:
         """Solve the graph by expectation propagation.
 
         Parameters
@@ -208,6 +223,10 @@ class FactorGraphModel(Analysis):
             importance sampling.
         strict
             Raise where a dataset has to be left out; by default it is named in ``result.quarantined``, with a warning.
+        checkpoint
+            A folder in which all that cost time is kept while the run goes on. A run that was killed, at whatever
+            moment, is started again with the same script: it takes what is there and ends with the same result, bit
+            by bit. See `docs/checkpoints.md`.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
             ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``.
@@ -219,14 +238,21 @@ class FactorGraphModel(Analysis):
 
         Raises
         ------
+        CheckpointError
+            The folder is in use, cannot be written to, or belongs to a run that differs: which says in what.
         DatasetsLeftOut
             With ``strict``: names the datasets and the reasons; its ``result`` is that of all others.
         """
-        allowed = [*Settings.__dataclass_fields__, "strict"]
+        allowed = [*Settings.__dataclass_fields__, "strict", "checkpoint"]
         for name in settings:
             if name not in allowed:
                 raise UnknownArgument(f"optimise() has no setting {name!r}.{name_hint(name, allowed)}")
-        solution = solve(self.terms, self.shared, self.plates, self.lanes, Settings(**settings), optimiser)
+        graph, chosen = (self.terms, self.shared, self.plates, self.lanes), Settings(**settings)
+        if checkpoint is None:
+            solution = solve(*graph, chosen, optimiser)
+        else:
+            with opened(checkpoint, self._manifest(chosen, optimiser), KEPT_CLASSES) as journal:
+                solution = solve(*graph, chosen, optimiser, journal)
         result = Result.from_solution(self, solution)
         if strict and result.quarantined:
             reasons = "; ".join(

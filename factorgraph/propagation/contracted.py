@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.density import DatasetArrays, parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
@@ -96,7 +97,11 @@ class ContractedPlate(abc.ABC):
     num_calls
         (N,) points at which each dataset's likelihood was evaluated; one with its derivatives counts once, and Newton's
         steps to the modes of ``joint`` not at all.
+    journal
+        Where what cost time is kept, so that a run that was killed finds it.
     """
+
+    journal: Journal = NOTHING_KEPT
 
     def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
         self.plate = plate

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.errors import GraphError, LikelihoodError
 from factorgraph.graph.density import log_likelihood, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
@@ -65,15 +66,25 @@ def lane_of(plate: Plate) -> Lane:
 
 
 def contracted_plate(
-    plate: Plate, shared: tuple[SharedVariable, ...], seed: int, lane: Lane, optimiser: Any = None
+    plate: Plate,
+    shared: tuple[SharedVariable, ...],
+    seed: int,
+    lane: Lane,
+    optimiser: Any = None,
+    journal: Journal = NOTHING_KEPT,
 ) -> ContractedPlate:
     """The plate in its lane; a dataset with an optimiser, its own or the graph's, is explored by it."""
     if isinstance(plate, FieldComponents):
-        inner = [contracted_plate(part.plate, plate.everything, seed, part.lane, optimiser) for part in plate.parts]
+        inner = [
+            contracted_plate(part.plate, plate.everything, seed, part.lane, optimiser, journal.of(number))
+            for number, part in enumerate(plate.parts)
+        ]
         return FieldPlate(plate, inner, shared, seed)
     own = [factor.optimiser for factor in plate.terms[0].factors if factor.optimiser is not None]
     chosen = own[0] if own else optimiser
-    return _PLATES[lane.name](plate, shared, seed, optimiser=chosen)
+    made = _PLATES[lane.name](plate, shared, seed, optimiser=chosen)
+    made.journal = journal
+    return made
 
 
 _PLATES: dict[str, type[TracedPlate] | type[HostPlate]] = {"jax": TracedPlate, "host": HostPlate, "draws": SampledPlate}

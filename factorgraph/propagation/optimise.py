@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.compilation import timed_compilation
 from factorgraph.errors import GraphError, name_hint
 from factorgraph.graph.message_families import EXPONENTIAL
@@ -123,19 +124,23 @@ def solve(
     lanes: Sequence[Lane],
     settings: Settings,
     optimiser: Any = None,
+    journal: Journal = NOTHING_KEPT,
 ) -> Solution:
-    """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise."""
+    """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise, also where a
+    ``journal`` has a part of it already."""
     began = time.perf_counter()
     check_blocks(shared, settings.blocks)
     with jax.enable_x64(True), timed_compilation() as compilation:
         found = linked(terms, shared, plates, lanes)
         if found is None:
             check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
-            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, began)
+            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, journal, began)
         else:
             check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
             _warn_of_fields(len(shared) - len(found.shared), settings)
-            over_hubs, draws = _solved(terms, found.shared, found.plates, found.lanes, settings, optimiser, began)
+            over_hubs, draws = _solved(
+                terms, found.shared, found.plates, found.lanes, settings, optimiser, journal, began
+            )
             solution = expanded(over_hubs, draws, found, shared, began)
     return replace(solution, compile_seconds=compilation.seconds)
 
@@ -158,10 +163,11 @@ def _solved(
     lanes: Sequence[Lane],
     settings: Settings,
     optimiser: Any,
+    journal: Journal,
     began: float,
 ) -> tuple[Solution, Draws]:
     """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
-    graph, start = prepare(shared, plates, lanes, settings.seed, optimiser)
+    graph, start = prepare(shared, plates, lanes, settings.seed, optimiser, journal)
     graph = replace(graph, blocks=blocks_of(shared, settings.blocks))
     first = initial_state(graph, start)
     state, history, converged = _run(graph, first, settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Flat
@@ -28,6 +29,7 @@ def prepare(
     lanes: Sequence[Lane],
     seed: int,
     optimiser: Any = None,
+    journal: Journal = NOTHING_KEPT,
 ) -> tuple[ContractedGraph, Start]:
     """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables
     found so far."""
@@ -36,8 +38,8 @@ def prepare(
     spread = np.diag(spread_of(phi) ** 2) if len(shared) else np.zeros((0, 0))
     middle = np.median(phi, axis=0)
     pilot = tuple(
-        contracted_plate(_thinned(plate), shared, seed, lane, optimiser)
-        for plate, lane in zip(plates, lanes, strict=True)
+        contracted_plate(_thinned(plate), shared, seed, lane, optimiser, journal.of(number))
+        for number, (plate, lane) in enumerate(zip(plates, lanes, strict=True))
     )
     graph = ContractedGraph(pilot, whitened)
     for plate in pilot:
@@ -47,8 +49,10 @@ def prepare(
     start = find_start(graph, middle, spread, scout=True)
     graph = ContractedGraph(
         tuple(
-            plate if plate.plate.size == full.size else contracted_plate(full, shared, seed, lane, optimiser)
-            for plate, full, lane in zip(pilot, plates, lanes, strict=True)
+            plate
+            if plate.plate.size == full.size
+            else contracted_plate(full, shared, seed, lane, optimiser, journal.of(number))
+            for number, (plate, full, lane) in enumerate(zip(pilot, plates, lanes, strict=True))
         ),
         whitened,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from factorgraph.checkpoint.journal import NOTHING_KEPT, Piece
 from factorgraph.graph.density import DatasetArrays
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, joint, population
@@ -283,8 +284,9 @@ class TracedPlate(ContractedPlate):
         length = _SEQUENCE if population.is_compressed(signature) else 1
         sequence = uniform_points(length * final, 1 + dimension, self.seed + 1)
         more_uniform = jax.device_put(sequence.reshape(length, final, 1 + dimension))
-        found = [
-            _on_host(
+
+        def explored(rows: np.ndarray, count: np.int64, start: Adaptation) -> Any:
+            return _on_host(
                 population.explore(
                     signature,
                     self._block_arrays(rows),
@@ -299,8 +301,17 @@ class TracedPlate(ContractedPlate):
                     _NODES,
                 )
             )
+
+        of_all = (adaptation, more_uniform.shape, rounds, by_particles)
+        pieces = [
+            Piece(
+                (of_all, self.shift[rows], int(count), start),
+                (scales, self.local_parameters[rows]),
+                partial(explored, rows, count, start),
+            )
             for (rows, count), start in zip(blocks, starts, strict=True)
         ]
+        found = self.journal.each("population", pieces)
         self._count([rule.num_calls for rule in found], blocks)
         return found
 
@@ -308,14 +319,21 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         dimension = signature.num_shared + signature.num_local
         table = jax.device_put(point_table(_JOINT_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed))
-        rules = []
+
+        def explored(rows: np.ndarray, count: np.int64, mean: np.ndarray, local: np.ndarray, start: Any) -> Any:
+            frame = Frame(jax.device_put(mean), jax.device_put(local))
+            arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
+            return _on_host(joint.explore(signature, arrays, scales, table, shift, frame, count, start))
+
+        pieces = []
         for rows, count in blocks:
             mean, local = around.marginals(self.plate.shared_index[rows])
             frames = [Frame(*pair) for pair in zip(mean, local, strict=True)]
-            explored = None if run is None else self._explored(rows, count, frames, run)
-            frame = Frame(jax.device_put(mean), jax.device_put(local))
-            arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
-            rules.append(_on_host(joint.explore(signature, arrays, scales, table, shift, frame, count, explored)))
+            start = None if run is None else self._explored(rows, count, frames, run)
+            near = (scales, self.local_parameters[rows], mean, local)
+            make = partial(explored, rows, count, mean, local, start)
+            pieces.append(Piece((self.shift[rows], int(count), start), near, make))
+        rules = self.journal.each("joint", pieces)
         self._count([rule.num_calls for rule in rules], blocks)
         return rules
 
@@ -334,7 +352,9 @@ class TracedPlate(ContractedPlate):
             data = (jax.tree.map(lambda array, row=row: array[row], arrays), frame)
             target = Target(names=names, log_likelihood=DatasetTarget(signature, is_joint), data=data)
             seed = [self.seed, int(self.shift[row, 0] * 2**53)]
-            one = explored_by(run, target, _NUM_COMPONENTS.get(len(names), 8), seed)
+            make = partial(explored_by, run, target, _NUM_COMPONENTS.get(len(names), 8), seed)
+            near = (self.local_parameters[row], *frame)
+            one = self.journal.kept("search", (self.method, self.shift[row]), near, make)
             self.search_failures.pop(int(row), None)
             if one.failure:
                 self.search_failures[int(row)] = one.failure
@@ -367,21 +387,33 @@ class TracedPlate(ContractedPlate):
         wanted[chosen] = True
         needed = [i for i, block in enumerate(self._blocks) if np.any(wanted[block.rows])]
         blocks = [self._blocks[i] for i in needed]
-        parts = [
-            self._block_factors(self._arrays[i], self._rules[i], uniform, points(block.rows), block.num)
-            for i, block in zip(needed, blocks, strict=True)
-        ]
+        journal = (
+            self.journal if self.method == "joint" else NOTHING_KEPT
+        )  # the others call no likelihood, or few times
+
+        def pieces() -> Iterator[Piece]:
+            for number, block in zip(needed, blocks, strict=True):
+                at = points(block.rows)
+                exact = (self._num_points, *self._known_of(block.rows, self._rules[number]), int(block.num), at)
+                yield Piece(exact, (), partial(self._block_factors, number, uniform, at, block.num))
+
+        parts = journal.each("integrals", pieces())
         values, errors = gathered(parts, blocks)
         evaluated = np.concatenate([block.rows[: block.num] for block in blocks])
         if self.method != "population":  # whose nodes are re-weighted without a call
             self.num_calls[evaluated] += values.shape[1] * (uniform.shape[0] if self.method == "joint" else 1)
         return values[wanted[evaluated]], errors[wanted[evaluated]]
 
+    def _known_of(self, rows: np.ndarray, rule: Any) -> tuple[Any, ...]:
+        """What identifies a block of explored datasets."""
+        return self.shift[rows], self.local_parameters[rows], rule
+
     def _block_factors(
-        self, arrays: DatasetArrays, rule: Any, uniform: Any, points: np.ndarray, count: np.int64
-    ) -> tuple[Any, Any]:
+        self, number: int, uniform: Any, points: np.ndarray, count: np.int64
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`inner.log_factors` for one block, in calls of one size, so that it is compiled once; of another where
         there are many points."""
+        arrays, rule = self._arrays[number], self._rules[number]
         kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
         num = points.shape[1]
         step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
@@ -416,20 +448,31 @@ class TracedPlate(ContractedPlate):
         uniform = uniform_points(_SEQUENCE * size, 1 + num_local, self.seed + 3).reshape(_SEQUENCE, size, 1 + num_local)
         uniform = jax.device_put(uniform)
         self._count([np.full(len(block.rows), num_rounds * size) for block in blocks], blocks)
-        parts = [
-            log_factors_afresh(
-                self.plate.signature,
-                data,
-                self._scales,
-                rule,
-                jax.device_put(points(block.rows)),
-                uniform,
-                jax.device_put(self.shift[block.rows][:, : 1 + num_local]),
-                np.int64(num_rounds),
-                block.num,
+
+        def made(number: int, phi: np.ndarray) -> Afresh:
+            block = blocks[number]
+            return jax.tree.map(
+                np.asarray,
+                log_factors_afresh(
+                    self.plate.signature,
+                    arrays[number],
+                    self._scales,
+                    rules[number],
+                    jax.device_put(phi),
+                    uniform,
+                    jax.device_put(self.shift[block.rows][:, : 1 + num_local]),
+                    np.int64(num_rounds),
+                    block.num,
+                ),
             )
-            for block, data, rule in zip(blocks, arrays, rules, strict=True)
-        ]
+
+        def pieces() -> Iterator[Piece]:
+            for number, (block, rule) in enumerate(zip(blocks, rules, strict=True)):
+                phi = points(block.rows)
+                exact = (num_rounds, self._scales, *self._known_of(block.rows, rule), int(block.num), phi)
+                yield Piece(exact, (), partial(made, number, phi))
+
+        parts = self.journal.each("afresh", pieces())
         return gathered(parts, blocks)
 
     def local_posterior(
@@ -444,19 +487,20 @@ class TracedPlate(ContractedPlate):
                 [self._block_arrays(b.rows) for b in blocks],
                 [jax.device_put(self._rule_of(b.rows)) for b in blocks],
             )
-        parts = [
-            inner.local_posteriors(
-                self.plate.signature,
-                self.method,
-                array,
-                rule,
-                uniform,
-                points(block.rows),
-                chance[block.rows],
-                block.num,
+
+        def made(number: int, phi: np.ndarray, lots: np.ndarray) -> LocalPosterior:
+            found = inner.local_posteriors(
+                self.plate.signature, self.method, arrays[number], rules[number], uniform, phi, lots, blocks[number].num
             )
-            for block, array, rule in zip(blocks, arrays, rules, strict=True)
-        ]
+            return jax.tree.map(np.asarray, found)
+
+        def pieces() -> Iterator[Piece]:
+            for number, (block, rule) in enumerate(zip(blocks, rules, strict=True)):
+                at, lots = points(block.rows), chance[block.rows]
+                exact = (self.method, *self._known_of(block.rows, rule), int(block.num), at, lots)
+                yield Piece(exact, (), partial(made, number, at, lots))
+
+        parts = self.journal.each("private", pieces())
         return gathered(parts, blocks)
 
     def frozen(self, rows: np.ndarray) -> Frozen:

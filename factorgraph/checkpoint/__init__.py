@@ -1,0 +1,1 @@
+"""What a run keeps on disk, so that one that was killed goes on where it was."""
