@@ -194,7 +194,12 @@ NOTHING_KEPT = Journal()
 
 
 def _agree(kept: Sequence[np.ndarray], near: Sequence[np.ndarray]) -> bool:
-    return len(kept) == len(near) and all(
-        a.shape == b.shape and np.allclose(a, b, rtol=0.0, atol=_TOLERANCE * np.max(np.abs(b), initial=0.0))
-        for a, b in zip(kept, near, strict=True)
-    )
+    return len(kept) == len(near) and all(_is_near(a, b) for a, b in zip(kept, near, strict=True))
+
+
+def _is_near(kept: np.ndarray, now: np.ndarray) -> bool:
+    if kept.shape != now.shape:
+        return False
+    finite = np.isfinite(now)
+    largest = float(np.max(np.abs(now), where=finite, initial=0.0))
+    return bool(np.allclose(kept, now, rtol=0.0, atol=_TOLERANCE * largest, equal_nan=True))

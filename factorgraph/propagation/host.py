@@ -8,15 +8,17 @@ mode is sought, and a polynomial in place of log f thereafter.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from scipy.special import logsumexp
 
+from factorgraph.checkpoint.journal import NOTHING_KEPT, Piece
 from factorgraph.errors import GraphError
-from factorgraph.graph.density import DatasetArrays, Signature, log_draws, log_whitened, values_of
+from factorgraph.graph.density import DatasetArrays, log_draws, log_whitened, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, population
 from factorgraph.propagation.blocks import block_size, blocks_of, gathered
@@ -38,7 +40,7 @@ from factorgraph.propagation.joint import (
 )
 from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.reference import Frame, joint_reference, log_base, reference_of
-from factorgraph.propagation.searched import NOT_THERE, explored_by
+from factorgraph.propagation.searched import NOT_THERE, Searched, explored_by
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
@@ -52,6 +54,30 @@ _ADAPTATION_POINTS = 256
 _FINAL_POINTS = 1024
 _NUM_POINTS, _SHARP_POINTS = 16, 64  # of an integral over the locals: while the mode is sought, and thereafter
 _NODES = 256
+_CALLS_AT_ONCE = 64  # that a journal keeps together
+
+
+class Calls(NamedTuple):
+    """Log likelihoods (n,), how many calls they took, and the last traceback of those that raised."""
+
+    values: np.ndarray
+    num: int
+    failure: str
+
+    def noted(self, plate: HostPlate, row: int) -> np.ndarray:
+        """The values; the rest is written down with the ``plate``."""
+        plate.num_calls[row] += self.num
+        if self.failure:
+            plate.failures[row] = self.failure
+        return self.values
+
+
+class Found(NamedTuple):
+    """What a search of a dataset found, and the calls it took."""
+
+    searched: Searched
+    num_calls: int
+    failure: str
 
 
 class HostPlate(ContractedPlate):
@@ -92,24 +118,32 @@ class HostPlate(ContractedPlate):
 
     def log_likelihoods(self, row: int, points: Sequence[Sequence[float]]) -> np.ndarray:
         """The user's log likelihood (n,) at ``points``, call by call: -inf where it raises, fails an assertion or is no
-        finite number."""
+        finite number. Calls are kept in the journal, some at a time; single ones belong to a search, which is kept as a
+        whole."""
+        parts = [points[i : i + _CALLS_AT_ONCE] for i in range(0, len(points), _CALLS_AT_ONCE)]
+        journal = self.journal if len(points) > 1 else NOTHING_KEPT
+        pieces = (
+            Piece((self.shift[row], np.array(part, dtype=float)), (), partial(self._calls, row, part)) for part in parts
+        )
+        found = [calls.noted(self, row) for calls in journal.each("calls", pieces)]
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _calls(self, row: int, points: Sequence[Sequence[float]]) -> Calls:
         signature, term, constants = self.plate.signature, self.plate.terms[row], self.constants_of(row)
         functions = [factor.analysis.log_likelihood_function for factor in term.factors]
-        return np.array([self._log_likelihood(row, signature, functions, values, constants) for values in points])
-
-    def _log_likelihood(
-        self, row: int, signature: Signature, functions: list[Any], values: Sequence[float], constants: tuple[Any, ...]
-    ) -> float:
-        if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
-            return -np.inf
-        self.num_calls[row] += 1
-        try:
-            instances, _ = signature.structure.build(values, constants)
-            total = sum(float(function(instance)) for function, instance in zip(functions, instances, strict=True))
-        except Exception:  # user code: the one place that meets it, and keeps what it said
-            self.failures[row] = traceback.format_exc(limit=-4)
-            return -np.inf
-        return total if np.isfinite(total) else -np.inf
+        values, num, failure = np.full(len(points), -np.inf), 0, ""
+        for k, point in enumerate(points):
+            if signature.structure.has_assertions and not bool(signature.structure.satisfied(point, constants)):
+                continue
+            num += 1
+            try:
+                instances, _ = signature.structure.build(point, constants)
+                total = sum(float(function(instance)) for function, instance in zip(functions, instances, strict=True))
+            except Exception:  # user code: the one place that meets it, and keeps what it said
+                failure = traceback.format_exc(limit=-4)
+                continue
+            values[k] = total if np.isfinite(total) else -np.inf
+        return Calls(values, num, failure)
 
     def _log_joint(self, row: int, phi: np.ndarray, z: np.ndarray) -> np.ndarray:
         """log L p(z | phi) (n,) at ``phi`` (n, shared) and ``z`` (n, local)."""
@@ -174,7 +208,7 @@ class HostPlate(ContractedPlate):
             base = log_base(signature, self._arrays_of(row), scales, z)
             return likelihood(z) + base - mixtures.log_density(reference, z)
 
-        adaptation = self._adapted(row, relative, reference, optimiser)
+        adaptation = self._adapted(row, relative, reference, optimiser, ())
         proposal = proposal_of(reference, adaptation.fitted)
         uniform = uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1)
         z = mixtures.draws(proposal, shifted(uniform, shift))
@@ -198,24 +232,41 @@ class HostPlate(ContractedPlate):
             phi, z = frame.mean + points[:, :num_shared] @ frame.cholesky.T, points[:, num_shared:]
             return self._log_joint(row, phi, z) - mixtures.log_density(local, z)
 
-        adaptation = self._adapted(row, relative, joint_reference(signature, scales), self._optimiser)
+        adaptation = self._adapted(row, relative, joint_reference(signature, scales), self._optimiser, tuple(frame))
         return conditional_of(signature, adaptation, local, frame, self.shift[row])
 
-    def _adapted(self, row: int, likelihood: Any, reference: Mixture, optimiser: Any) -> Adaptation:
-        """A mixture fitted to the dataset, by the optimiser if there is one and it does not fail."""
+    def _adapted(
+        self, row: int, likelihood: Any, reference: Mixture, optimiser: Any, near: tuple[np.ndarray, ...]
+    ) -> Adaptation:
+        """A mixture fitted to the dataset, by the optimiser if there is one and it does not fail; ``near`` is what
+        the likelihood depends on beside the dataset."""
         dimension, shift = reference.mean.shape[1], self.shift[row, 0]
         if optimiser is not None:
             names = tuple(f"x{i}" for i in range(dimension))
             target = Target(
                 names=names, log_likelihood=lambda x, data: float(likelihood(np.asarray(x)[None])[0]), is_jax=False
             )
-            found = explored_by(optimiser.explore, target, _NUM_COMPONENTS, [self.seed, int(shift * 2**53)])
+            seed = [self.seed, int(shift * 2**53)]
+            near = (*near, *reference, self.local_parameters[row])
+            make = partial(self._searched, row, partial(explored_by, optimiser.explore, target, _NUM_COMPONENTS, seed))
+            found = self.journal.kept("search", (self.method, self.shift[row]), near, make)
+            Calls(np.zeros(0), found.num_calls, found.failure).noted(self, row)
             self.search_failures.pop(row, None)
-            if not found.failure:
-                return found.adaptation
-            self.search_failures[row] = found.failure
+            if not found.searched.failure:
+                return found.searched.adaptation
+            self.search_failures[row] = found.searched.failure
         table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
         return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
+
+    def _searched(self, row: int, explore: Callable[[], Searched]) -> Found:
+        """The outcome of a search, and what it added to the calls of the dataset, which is taken back."""
+        before, said = self.num_calls[row], self.failures.pop(row, "")
+        searched = explore()
+        num, failure = int(self.num_calls[row] - before), self.failures.pop(row, "")
+        self.num_calls[row] = before
+        if said:
+            self.failures[row] = said
+        return Found(searched, num, failure)
 
     def sharpen(self, around: Around) -> None:
         if self.method == "joint":

@@ -19,7 +19,8 @@ from factorgraph.checkpoint import archive, journal
 from factorgraph.propagation import blocks
 from tests.conftest import ROOT
 from tests.factorgraph.checkpoint import survey as script
-from tests.factorgraph.checkpoint.survey import COUNTS, Counts, numbers_of, same, survey
+from tests.factorgraph.checkpoint.survey import COUNTS, CalledCounts, Counts, numbers_of, same, survey
+from tests.factorgraph.test_failing_searches import sample
 
 SCRIPT = Path(script.__file__)
 
@@ -46,7 +47,7 @@ class Killed(BaseException):
     """In place of SIGKILL: nothing that waits to be written is written any more."""
 
 
-def run_until(monkeypatch, folder, num):
+def run_until(monkeypatch, folder, num, graph=None):
     """Solve with a checkpoint; die when the next file after ``num`` is to be written. How many pieces were found."""
     left, stores = [num], []
     write, begin = journal.write, journal.Store.__init__
@@ -66,7 +67,7 @@ def run_until(monkeypatch, folder, num):
         patch.setattr(journal.Store, "__init__", noted)
         patch.setattr(journal.Store, "close", lambda store: setattr(store, "is_open", False))
         with pytest.raises(Killed):
-            survey().optimise(checkpoint=folder)
+            (graph or survey()).optimise(checkpoint=folder)
     return stores[0].num_found
 
 
@@ -242,6 +243,72 @@ def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
         process.wait()
         process.stdout.close()
     survey().optimise(checkpoint=tmp_path)  # the lock of a process that was killed is nobody's
+
+
+# --- likelihoods that are called ---
+
+CHECKED = 2  # calls before a run, to see whether JAX can trace the likelihood and what it returns
+FEW = np.array([0.0, 2.0, 5.0])
+
+
+def called_survey(log):
+    CalledCounts.log = str(log)
+    return survey(FEW, CalledCounts)
+
+
+def test_calls_are_not_made_again(tmp_path, monkeypatch, every_piece_at_once):
+    """A run that is killed between two files has the calls of one piece to make again, at most 64."""
+    whole = numbers_of(called_survey(tmp_path / "whole").optimise())
+    num_calls = (tmp_path / "whole").stat().st_size
+    assert num_calls == sum(whole[k].sum() for k in whole if k.startswith("calls")) + CHECKED
+    folder = tmp_path / "run"
+    slots = [run_until(monkeypatch, folder, 30, called_survey(tmp_path / "log")) for _ in range(3)]
+    assert slots == [0, 30, 60]
+    assert same(numbers_of(called_survey(tmp_path / "log").optimise(checkpoint=folder)), whole)
+    again = (tmp_path / "log").stat().st_size - num_calls - 3 * CHECKED
+    assert 0 <= again <= 3 * 64
+    before = (tmp_path / "log").stat().st_size
+    assert same(numbers_of(called_survey(tmp_path / "log").optimise(checkpoint=folder)), whole)
+    assert (tmp_path / "log").stat().st_size == before + CHECKED
+
+
+class Failing(CalledCounts):
+    def log_likelihood_function(self, instance):
+        if instance.log_rate > 1.5:
+            raise ValueError("too bright")
+        return super().log_likelihood_function(instance)
+
+
+class Broken:
+    """A search that breaks off at some datasets."""
+
+    def explore(self, target, *, seed):
+        x = np.random.default_rng(seed).standard_normal((500, 1))
+        for point in x[:20]:
+            target.log_likelihood(point, target.data)
+        if seed % 3:
+            return sample(target, x)
+        raise RuntimeError("no")
+
+
+def test_what_calls_and_searches_said_is_kept_too(tmp_path):
+    def solved():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            CalledCounts.log = ""
+            result = survey(FEW, Failing).optimise(Broken(), checkpoint=tmp_path)
+        plate = result._solution.plates[0]
+        return numbers_of(result), plate.search_failures, plate.failures
+
+    numbers, failures, said = solved()
+    assert failures
+    assert all("too bright" in text for text in said.values())
+    files = sorted(tmp_path.iterdir())
+    again, failed_again, said_again = solved()
+    assert same(again, numbers)
+    assert failed_again == failures
+    assert said_again == said
+    assert sorted(tmp_path.iterdir()) == files
 
 
 # --- by the clock ---
