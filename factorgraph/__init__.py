@@ -72,6 +72,7 @@ _HOMES = {
     "factorgraph.model.relation": ("Cos", "Exp", "Log", "Log10", "Sin", "Sqrt"),
     "factorgraph.model.variable": ("Variable",),
     "factorgraph.results.result": ("Result",),
+    "factorgraph.shards": ("prepare_run",),
     "searches.status": ("Status",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -12,6 +12,7 @@ from factorgraph import drawing
 from factorgraph.analysis import Analysis
 from factorgraph.checkpoint.folder import opened
 from factorgraph.checkpoint.manifest import manifest_of
+from factorgraph.checkpoint.share import Share
 from factorgraph.contracted import Contracted
 from factorgraph.errors import DatasetsLeftOut, GraphError, UnknownArgument, name_hint
 from factorgraph.graph.enumeration import enumerated
@@ -211,7 +212,7 @@ class FactorGraphModel(Analysis):
         optimiser: Any = None,
         *,
         strict: bool = False,
-        checkpoint: str | Path | None = None,
+        checkpoint: str | Path | Share | None = None,
         **settings: Any,
     ) -> Result:
         """Solve the graph by expectation propagation.

@@ -9,40 +9,42 @@ from pathlib import Path
 from typing import Any
 
 from factorgraph.checkpoint.archive import write_whole
-from factorgraph.checkpoint.journal import Journal, Store
-from factorgraph.checkpoint.lock import Lock
+from factorgraph.checkpoint.journal import Journal
+from factorgraph.checkpoint.lock import Lock, is_held
 from factorgraph.checkpoint.manifest import differences
+from factorgraph.checkpoint.share import Share
+from factorgraph.checkpoint.store import Store
 from factorgraph.errors import CheckpointError
 
 MANIFEST, LOCK = "manifest.json", "run.lock"
 
 
 @contextmanager
-def opened(
-    folder: str | Path, manifest: Mapping[str, Any], classes: Sequence[type], lock: str = LOCK
-) -> Iterator[Journal]:
-    """The journal of the run in ``folder``, which nobody else can use under the same ``lock`` until it is closed.
+def opened(where: str | Path | Share, manifest: Mapping[str, Any], classes: Sequence[type]) -> Iterator[Journal]:
+    """The journal of the run in a folder, which nobody else can open until it is closed; or only those with another
+    share of it.
 
     Raises
     ------
     CheckpointError
         The folder cannot be written to, is in use, or belongs to a run with another manifest.
     """
-    path = Path(folder).expanduser()
+    share = where if isinstance(where, Share) else None
+    path = where.folder if isinstance(where, Share) else Path(where).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        held = Lock(path / lock)
+        held = Lock(path / (LOCK if share is None else share.lock))
         held.acquire()
     except OSError as error:
         raise _unusable(path, error) from error
     try:
         _check(path, manifest)
-        for left in path.glob(".*.part"):  # by a process that was killed; another shard may be writing its own
-            if lock == LOCK:
+        if share is None and not any(map(is_held, path.glob("shard-*.lock"))):
+            for left in path.glob(".*.part"):  # by a process that was killed
                 left.unlink(missing_ok=True)
         store = Store(path, classes)
         try:
-            yield Journal(store)
+            yield Journal(store, share=share)
         finally:
             store.close()
     finally:

@@ -8,7 +8,7 @@ mode is sought, and a polynomial in place of log f thereafter.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ from factorgraph.propagation.joint import (
 )
 from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.reference import Frame, joint_reference, log_base, reference_of
-from factorgraph.propagation.searched import NOT_THERE, Searched, explored_by
+from factorgraph.propagation.searched import NOT_THERE, explored_by
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
@@ -72,12 +72,24 @@ class Calls(NamedTuple):
         return self.values
 
 
-class Found(NamedTuple):
-    """What a search of a dataset found, and the calls it took."""
+class Outcome(NamedTuple):
+    """The ``result`` of something that called a dataset's likelihood: by how many calls, the last traceback of those
+    that raised, and how the user's search of the dataset failed, or nothing."""
 
-    searched: Searched
+    result: Any
     num_calls: int
     failure: str
+    search_failure: str
+
+    def noted(self, plate: HostPlate, row: int) -> Any:
+        """The result; the rest is written down with the ``plate``."""
+        plate.num_calls[row] += self.num_calls
+        if self.failure:
+            plate.failures[row] = self.failure
+        plate.search_failures.pop(row, None)  # it holds what was known before, too
+        if self.search_failure:
+            plate.search_failures[row] = self.search_failure
+        return self.result
 
 
 class HostPlate(ContractedPlate):
@@ -120,12 +132,11 @@ class HostPlate(ContractedPlate):
         """The user's log likelihood (n,) at ``points``, call by call: -inf where it raises, fails an assertion or is no
         finite number. Calls are kept in the journal, some at a time; single ones belong to a search, which is kept as a
         whole."""
-        parts = [points[i : i + _CALLS_AT_ONCE] for i in range(0, len(points), _CALLS_AT_ONCE)]
-        journal = self.journal if len(points) > 1 else NOTHING_KEPT
-        pieces = (
-            Piece((self.shift[row], np.array(part, dtype=float)), (), partial(self._calls, row, part)) for part in parts
-        )
-        found = [calls.noted(self, row) for calls in journal.each("calls", pieces)]
+        journal, found = self.journal if len(points) > 1 else NOTHING_KEPT, []
+        for first in range(0, len(points), _CALLS_AT_ONCE):
+            part = points[first : first + _CALLS_AT_ONCE]
+            exact = (self.shift[row], np.array(part, dtype=float))
+            found.append(journal.kept("calls", exact, (), partial(self._calls, row, part)).noted(self, row))
         return np.concatenate(found) if found else np.zeros(0)
 
     def _calls(self, row: int, points: Sequence[Sequence[float]]) -> Calls:
@@ -177,14 +188,39 @@ class HostPlate(ContractedPlate):
             return
         self.surrogate, self._num_points = None, _NUM_POINTS
         scales = self.reference_scales(proper)
-        for row in range(self.plate.size) if chosen is None else chosen:
-            if self.method == "population":
-                self._rules[row] = self._explore_population(int(row), scales, rounds)
-            else:
-                self._rules[row] = self._explore_joint(int(row), scales, around)
+        rows = [int(row) for row in (range(self.plate.size) if chosen is None else chosen)]
+        pieces = (self._exploration(row, scales, around, rounds) for row in rows)
+        for row, outcome in zip(rows, self.journal.each("explored", pieces), strict=True):
+            self._rules[row] = outcome.noted(self, row)
         if self.method == "population":
             rules = jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules)
             self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
+
+    def _exploration(self, row: int, scales: np.ndarray, around: Around, rounds: int) -> Piece:
+        """Of one dataset, on the host."""
+        near: tuple[Any, ...] = (scales, self.local_parameters[row])
+        explore: Callable[[], Any]
+        if self.method == "population":
+            explore = partial(self._explore_population, row, scales, rounds)
+        else:
+            mean, factor = around.marginals(self.plate.shared_index[[row]])
+            frame = Frame(mean[0], factor[0])
+            explore, near = partial(self._explore_joint, row, scales, frame), (*near, *frame)
+        return Piece((self.method, rounds, self.shift[row]), near, partial(self._outcome, row, explore))
+
+    def _outcome(self, row: int, function: Callable[[], Any]) -> Outcome:
+        """What ``function`` returns and what it added to what is known of the dataset, which is taken back."""
+        before, said, search_said = self.num_calls[row], self.failures.pop(row, ""), self.search_failures.get(row, "")
+        result = function()
+        num, failure = int(self.num_calls[row] - before), self.failures.pop(row, "")
+        search_failure = self.search_failures.get(row, "")
+        self.num_calls[row] = before
+        if said:
+            self.failures[row] = said
+        self.search_failures.pop(row, None)
+        if search_said:
+            self.search_failures[row] = search_said
+        return Outcome(result, num, failure, search_failure)
 
     def _explore_population(self, row: int, scales: np.ndarray, rounds: int) -> Nodes:
         """By the optimiser if there is one; as if there were none where its samples do not lead to the dataset."""
@@ -212,7 +248,7 @@ class HostPlate(ContractedPlate):
         proposal = proposal_of(reference, adaptation.fitted)
         uniform = uniform_points(rounds * _FINAL_POINTS, 1 + dimension, self.seed + 1)
         z = mixtures.draws(proposal, shifted(uniform, shift))
-        return population.nodes_from_points(
+        nodes = population.nodes_from_points(
             signature,
             jax.tree.map(jax.device_put, self._arrays_of(row)),
             jax.device_put(scales),
@@ -221,11 +257,10 @@ class HostPlate(ContractedPlate):
             jax.device_put(mixtures.log_density(proposal, z)),
             _NODES,
         )
+        return jax.tree.map(np.asarray, nodes)
 
-    def _explore_joint(self, row: int, scales: np.ndarray, around: Around) -> Conditional:
+    def _explore_joint(self, row: int, scales: np.ndarray, frame: Frame) -> Conditional:
         signature, num_shared = self.plate.signature, self.plate.signature.num_shared
-        mean, factor = around.marginals(self.plate.shared_index[[row]])
-        frame = Frame(mean[0], factor[0])
         local = reference_of(signature, scales)
 
         def relative(points: np.ndarray) -> np.ndarray:
@@ -248,25 +283,15 @@ class HostPlate(ContractedPlate):
             )
             seed = [self.seed, int(shift * 2**53)]
             near = (*near, *reference, self.local_parameters[row])
-            make = partial(self._searched, row, partial(explored_by, optimiser.explore, target, _NUM_COMPONENTS, seed))
-            found = self.journal.kept("search", (self.method, self.shift[row]), near, make)
-            Calls(np.zeros(0), found.num_calls, found.failure).noted(self, row)
+            search = partial(explored_by, optimiser.explore, target, _NUM_COMPONENTS, seed)
+            make = partial(self._outcome, row, search)
+            found = self.journal.kept("search", (self.method, self.shift[row]), near, make).noted(self, row)
             self.search_failures.pop(row, None)
-            if not found.searched.failure:
-                return found.searched.adaptation
-            self.search_failures[row] = found.searched.failure
+            if not found.failure:
+                return found.adaptation
+            self.search_failures[row] = found.failure
         table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
         return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
-
-    def _searched(self, row: int, explore: Callable[[], Searched]) -> Found:
-        """The outcome of a search, and what it added to the calls of the dataset, which is taken back."""
-        before, said = self.num_calls[row], self.failures.pop(row, "")
-        searched = explore()
-        num, failure = int(self.num_calls[row] - before), self.failures.pop(row, "")
-        self.num_calls[row] = before
-        if said:
-            self.failures[row] = said
-        return Found(searched, num, failure)
 
     def sharpen(self, around: Around) -> None:
         if self.method == "joint":
@@ -296,10 +321,27 @@ class HostPlate(ContractedPlate):
         asked = points(chosen)
         if self.method == "direct":
             empty = np.zeros((asked.shape[1], 0))
-            values = np.stack([self._log_joint(row, at, empty) for row, at in zip(chosen, asked, strict=True)])
+            calls = [partial(self._log_joint, int(row), at, empty) for row, at in zip(chosen, asked, strict=True)]
+            values = np.stack(self._of_rows("direct", chosen, asked, calls))
             return values, np.zeros_like(values)
-        pairs = [self._integrals(row, at) for row, at in zip(chosen, asked, strict=True)]
+        integrals = [partial(self._integrals, int(row), at) for row, at in zip(chosen, asked, strict=True)]
+        pairs = self._of_rows("integrals", chosen, asked, integrals)
         return np.stack([value for value, _ in pairs]), np.stack([error for _, error in pairs])
+
+    def _of_rows(
+        self, what: str, rows: np.ndarray, exact: Iterable[Any], functions: Sequence[Callable[[], Any]]
+    ) -> list[Any]:
+        """What each of the ``functions`` returns of its row, given that and ``exact``."""
+        pieces = (
+            Piece(
+                (self._num_points, self.shift[row], self.local_parameters[row], self._rules[row], given),
+                (),
+                partial(self._outcome, int(row), function),
+            )
+            for row, given, function in zip(rows, exact, functions, strict=True)
+        )
+        outcomes = self.journal.each(what, pieces)
+        return [outcome.noted(self, int(row)) for row, outcome in zip(rows, outcomes, strict=True)]
 
     def frozen(self, rows: np.ndarray) -> Frozen:
         if self.method != "population":
@@ -353,7 +395,9 @@ class HostPlate(ContractedPlate):
         rows = np.arange(self.plate.size) if chosen is None else chosen
         points = self.points_of(phi)(np.arange(self.plate.size))
         if self.method != "population":
-            found = [self._local_of(int(row), points[row], chance[row]) for row in rows]
+            exact = [(points[row], chance[row]) for row in rows]
+            calls = [partial(self._local_of, int(row), *one) for row, one in zip(rows, exact, strict=True)]
+            found = self._of_rows("private", rows, exact, calls)
             return LocalPosterior(*(np.stack(parts) for parts in zip(*found, strict=True)))
         parts = [
             inner.local_posteriors(

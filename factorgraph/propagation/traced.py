@@ -347,20 +347,20 @@ class TracedPlate(ContractedPlate):
         is_joint, arrays = self.method == "joint", self.plate.arrays._replace(local=self.local_parameters)
         signature = self.plate.signature
         names = tuple(f"x{i}" for i in range(signature.num_local + is_joint * signature.num_shared))
-        found = []
+        pieces = []
         for row, frame in zip(rows[: int(count)], frames, strict=False):
             data = (jax.tree.map(lambda array, row=row: array[row], arrays), frame)
             target = Target(names=names, log_likelihood=DatasetTarget(signature, is_joint), data=data)
             seed = [self.seed, int(self.shift[row, 0] * 2**53)]
             make = partial(explored_by, run, target, _NUM_COMPONENTS.get(len(names), 8), seed)
-            near = (self.local_parameters[row], *frame)
-            one = self.journal.kept("search", (self.method, self.shift[row]), near, make)
+            pieces.append(Piece((self.method, self.shift[row]), (self.local_parameters[row], *frame), make))
+        found = self.journal.each("search", pieces)
+        for row, one in zip(rows, found, strict=False):
             self.search_failures.pop(int(row), None)
             if one.failure:
                 self.search_failures[int(row)] = one.failure
-            found.append(one.adaptation)
         every = np.minimum(np.arange(len(rows)), int(count) - 1)
-        return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *found)
+        return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *(one.adaptation for one in found))
 
     def sharpen(self, around: Around) -> None:
         if self.method == "joint":

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.checkpoint import archive, journal
+from factorgraph.checkpoint import archive, store
 from factorgraph.propagation import blocks
 from tests.conftest import ROOT
 from tests.factorgraph.checkpoint import survey as script
@@ -32,8 +32,8 @@ def small_blocks(monkeypatch):
 
 @pytest.fixture
 def every_piece_at_once(monkeypatch):
-    monkeypatch.setattr(journal, "_SHORTEST", 0.0)
-    monkeypatch.setattr(journal, "_LONGEST", 0.0)
+    monkeypatch.setattr(store, "_SHORTEST", 0.0)
+    monkeypatch.setattr(store, "_LONGEST", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ class Killed(BaseException):
 def run_until(monkeypatch, folder, num, graph=None):
     """Solve with a checkpoint; die when the next file after ``num`` is to be written. How many pieces were found."""
     left, stores = [num], []
-    write, begin = journal.write, journal.Store.__init__
+    write, begin = store.write, store.Store.__init__
 
     def write_or_die(path, entries):
         left[0] -= 1
@@ -63,9 +63,9 @@ def run_until(monkeypatch, folder, num, graph=None):
         stores.append(store)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "write", write_or_die)
-        patch.setattr(journal.Store, "__init__", noted)
-        patch.setattr(journal.Store, "close", lambda store: setattr(store, "is_open", False))
+        patch.setattr(store, "write", write_or_die)
+        patch.setattr(store.Store, "__init__", noted)
+        patch.setattr(store.Store, "close", lambda store: setattr(store, "is_open", False))
         with pytest.raises(Killed):
             (graph or survey()).optimise(checkpoint=folder)
     return stores[0].num_found
@@ -131,7 +131,7 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch, uni
     def full(path, entries):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal, "write", full)
+    monkeypatch.setattr(store, "write", full)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         result = survey().optimise(checkpoint=tmp_path)
@@ -262,8 +262,9 @@ def test_calls_are_not_made_again(tmp_path, monkeypatch, every_piece_at_once):
     num_calls = (tmp_path / "whole").stat().st_size
     assert num_calls == sum(whole[k].sum() for k in whole if k.startswith("calls")) + CHECKED
     folder = tmp_path / "run"
-    slots = [run_until(monkeypatch, folder, 30, called_survey(tmp_path / "log")) for _ in range(3)]
-    assert slots == [0, 30, 60]
+    for slot in range(3):
+        run_until(monkeypatch, folder, 30, called_survey(tmp_path / "log"))
+        assert len(list(folder.glob("*.pieces"))) == 30 * (slot + 1)
     assert same(numbers_of(called_survey(tmp_path / "log").optimise(checkpoint=folder)), whole)
     again = (tmp_path / "log").stat().st_size - num_calls - 3 * CHECKED
     assert 0 <= again <= 3 * 64
@@ -286,7 +287,7 @@ class Broken:
         x = np.random.default_rng(seed).standard_normal((500, 1))
         for point in x[:20]:
             target.log_likelihood(point, target.data)
-        if seed % 3:
+        if seed % 2:
             return sample(target, x)
         raise RuntimeError("no")
 

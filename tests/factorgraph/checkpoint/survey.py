@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import factorgraph as fg
-from factorgraph.checkpoint import archive, journal
+from factorgraph.checkpoint import archive, store
 from factorgraph.propagation import blocks
 
 NUM = 24
@@ -100,7 +100,7 @@ def main() -> None:
     blocks._SIZES = (8,)
     CalledCounts.log = given.called
     if given.die:
-        journal._SHORTEST = journal._LONGEST = 0.0
+        store._SHORTEST = store._LONGEST = 0.0
         replace, left = os.replace, [given.die + 1]  # the manifest comes first
 
         def replace_or_die(source, target):
