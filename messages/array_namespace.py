@@ -17,6 +17,8 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 
+from messages.normal_quantile import normal_quantile
+
 Array = Any  # numpy.ndarray, jax.Array or a Python number
 
 _UNROLLED_DIMENSION = 3  # up to this size factorisations are written out: no LAPACK call for each element of a plate
@@ -58,7 +60,7 @@ def log_ndtr(x: Array) -> Array:
 
 def ndtri(probability: Array) -> Array:
     """Standard normal quantile; -inf at 0, inf at 1, nan outside."""
-    return _special(probability).ndtri(probability)
+    return normal_quantile(probability) if namespace(probability) is jnp else scipy.special.ndtri(probability)
 
 
 def gammaln(x: Array) -> Array:

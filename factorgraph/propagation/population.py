@@ -22,6 +22,7 @@ from factorgraph.propagation.reference import (
     log_base,
     log_interface_reference,
     log_likelihoods,
+    log_likelihoods_at,
     reference_of,
 )
 from factorgraph.propagation.weighted import PrivatePosterior, local_values, pick, reliability, self_normalised
@@ -47,8 +48,7 @@ class Nodes(NamedTuple):
     that a node stands for, in the user's coordinates less ``centre``, in units of ``unit``; in single precision, as
     they are most of the memory of a large plate. ``ess_fraction`` is that of the last stage of the adaptation (where
     the dataset was explored before: of the final sample), ``sample_fraction`` that of the final sample, ``num_calls``
-    counts the points at which the likelihood was evaluated. ``fitted`` is a mixture fitted to the nodes, from which a
-    dataset may be explored again.
+    counts the points at which the likelihood was evaluated.
     """
 
     z: Array  # (S, local)
@@ -66,7 +66,6 @@ class Nodes(NamedTuple):
     temperature: Array
     sample_fraction: Array
     num_calls: Array
-    fitted: Mixture | None = None
 
 
 def log_factor(
@@ -160,8 +159,8 @@ def explore(
             cycle, place = index // more_uniform.shape[0], index % more_uniform.shape[0]
             z = mixtures.draws(proposal, shifted(more_uniform[place], shift + _ROUND_SHIFT * (cycle + 1)))
             log_mass = base(z) - mixtures.log_density(proposal, z) - np.log(z.shape[0])
-            deviation = local_values(signature, arrays.local, z) - centre
-            return _Sample(z, log_likelihoods(signature, arrays, z), log_mass, deviation)
+            theta = local_values(signature, arrays.local, z)
+            return _Sample(z, log_likelihoods_at(signature, arrays, theta), log_mass, theta - centre)
 
         if is_compressed(signature):
             pool = jax.lax.fori_loop(
@@ -308,9 +307,6 @@ def _ratio(sums: Array, mass: Array, otherwise: Array) -> Array:
 def _nodes(
     signature: Signature, scales: Array, pool: _Pool, centre: Array, found: Adaptation, fraction: Array
 ) -> Nodes:
-    mass = pool.likelihood[0] + pool.likelihood[1]
-    total = jnp.sum(mass)
-    weights = jnp.where(total > 0.0, mass / jnp.maximum(total, 1e-300), 1.0 / mass.shape[0])
     unit = jnp.sqrt(jnp.maximum(jnp.max(pool.square, axis=0), jnp.max(pool.mean**2, axis=(0, 1))))
     unit = jnp.where(unit > 0.0, unit, 1.0)
     return Nodes(
@@ -329,12 +325,19 @@ def _nodes(
         found.temperature,
         fraction,
         found.num_calls,
-        mixtures.fit(pool.z, weights, NUM_COMPONENTS),
     )
 
 
 def _starting_at_zero(cumulative: Array) -> Array:
     return jnp.concatenate([jnp.zeros((cumulative.shape[0], 1)), cumulative], axis=1)
+
+
+def fitted_to(rule: Nodes) -> Mixture:
+    """A mixture fitted to the nodes of a dataset, from which it may be explored again; on the host."""
+    mass = np.sum(rule.likelihood, axis=0)
+    total = np.sum(mass)
+    weights = mass / total if total > 0.0 else np.full(len(mass), 1.0 / len(mass))
+    return mixtures.fit(np.asarray(rule.z, dtype=float), weights, NUM_COMPONENTS)
 
 
 @kernel("signature", "num_nodes")

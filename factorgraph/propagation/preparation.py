@@ -20,7 +20,7 @@ from factorgraph.propagation.state import ContractedGraph
 from searches.quasi import normal_points
 
 _PREDICTIVE_DRAWS = 128
-_PILOT = 512
+_PILOT = 256
 
 
 def prepare(

@@ -20,6 +20,7 @@ from factorgraph.graph.density import (
     values_of,
 )
 from factorgraph.propagation.searched import FIT_STEPS, FLOOR
+from factorgraph.propagation.weighted import local_values
 from messages.array_namespace import namespace
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation
@@ -89,9 +90,22 @@ def log_base(signature: Signature, arrays: DatasetArrays, scales: Array, z: Arra
 
 def log_likelihoods(signature: Signature, arrays: DatasetArrays, z: Array) -> Array:
     """log L (n,) at points (n, local) of a dataset whose likelihood reads no shared variable."""
-    phi = jnp.zeros(signature.num_shared)
+    return log_likelihoods_at(signature, arrays, local_values(signature, arrays.local, z))
+
+
+def log_likelihoods_at(signature: Signature, arrays: DatasetArrays, theta: Array) -> Array:
+    """`log_likelihoods` at points (n, local) in the user's coordinates."""
     constants = arrays.constants[: signature.num_constants]
-    return jax.vmap(lambda z: log_likelihood(signature, values_of(signature, phi, z, arrays), constants))(z)
+    unread = jnp.zeros(())
+
+    def one(theta: Array) -> Array:
+        values = [
+            role.value(unread, arrays.shared[role.position]) if role.shared else theta[role.position]
+            for role in signature.roles
+        ]
+        return log_likelihood(signature, values, constants)
+
+    return jax.vmap(one)(theta)
 
 
 @dataclass(frozen=True, slots=True)

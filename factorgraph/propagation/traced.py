@@ -255,10 +255,14 @@ class TracedPlate(ContractedPlate):
     def _known(self, blocks: list[Block]) -> list[Adaptation]:
         """For each block, the outcome of an earlier exploration of its datasets."""
         found = []
-        for rows, _ in blocks:
-            fitted, log_loss = self._taken([r and (r.fitted, r.log_loss) for r in self._rules], rows)
-            done, none = np.ones(len(rows)), np.zeros(len(rows), int)
-            found.append(jax.device_put(Adaptation(fitted, done, done, log_loss, none)))
+        for rows, num in blocks:
+            rules = self._taken(self._rules, rows[: int(num)])
+            each = [population.fitted_to(jax.tree.map(lambda a, i=i: a[i], rules)) for i in range(int(num))]
+            fitted = jax.tree.map(lambda *parts: np.stack(parts), *each)
+            done, none = np.ones(int(num)), np.zeros(int(num), int)
+            start = Adaptation(fitted, done, done, rules.log_loss, none)
+            every = np.minimum(np.arange(len(rows)), int(num) - 1)
+            found.append(jax.device_put(jax.tree.map(lambda a, every=every: a[every], start)))
         return found
 
     def _replace(

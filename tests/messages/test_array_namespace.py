@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 from messages import array_namespace as an
 
@@ -85,3 +87,16 @@ def test_argsort_orders_as_numpy_does(num):
         found = np.asarray(jax.jit(an.argsort)(x))
     np.testing.assert_array_equal(found, np.argsort(x, kind="stable"))
     np.testing.assert_array_equal(an.argsort(x), found)
+
+
+def test_quantile_in_the_tails_at_the_edges_and_its_slope():
+    p = np.concatenate(
+        [10.0 ** -np.arange(1.0, 308.0, 3.0), np.linspace(0.001, 0.999, 999), 1.0 - 10.0 ** -np.arange(1.0, 16.0)]
+    )
+    with jax.enable_x64(True):
+        found = np.asarray(an.ndtri(jnp.asarray(p)))
+        edges = np.asarray(an.ndtri(jnp.asarray([0.0, 1.0, -0.1, 1.1, np.nan])))
+        slope = jax.vmap(jax.grad(an.ndtri))(jnp.asarray(p))
+    np.testing.assert_allclose(found, scipy.special.ndtri(p), rtol=2e-15, atol=1e-16)
+    np.testing.assert_array_equal(edges, [-np.inf, np.inf, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(slope, 1.0 / scipy.stats.norm.pdf(scipy.special.ndtri(p)), rtol=1e-12)

@@ -135,7 +135,8 @@ def _traced_quantile(family: TruncatedGaussian, x: Array, *parameters: Array) ->
     mean, sigma = parameters[:2]
     lower, upper = family.support(*parameters)
     xp = namespace(x, *parameters)
-    low, high = 0.5 * jax.lax.erfc(-_ROOT_HALF * x), 0.5 * jax.lax.erfc(_ROOT_HALF * x)
+    tail = 0.5 * jax.lax.erfc(_ROOT_HALF * xp.abs(x))
+    low, high = xp.where(x < 0.0, tail, 1.0 - tail), xp.where(x < 0.0, 1.0 - tail, tail)
     a, b = (lower - mean) / sigma, (upper - mean) / sigma
     below = ndtr(a) * high + ndtr(b) * low
     above = ndtr(-a) * high + ndtr(-b) * low
@@ -148,8 +149,8 @@ def _traced_quantile(family: TruncatedGaussian, x: Array, *parameters: Array) ->
             ratio = mass * xp.exp(log_mass - log_normal_density(limit))
             distance = _series_from_limit(limit, ratio)
             far = xp.where(limit > 30.0, limit, 30.0)
-            tail = xp.sqrt(far * far - 2.0 * xp.log(xp.maximum(1.0 - mass, 1e-300))) - far
-            distance = xp.where(limit > 30.0, tail, distance)
+            beyond = xp.sqrt(far * far - 2.0 * xp.log(xp.maximum(1.0 - mass, 1e-300))) - far
+            distance = xp.where(limit > 30.0, beyond, distance)
             near = (ratio * (1.0 + xp.abs(limit)) < 1e-3) | (limit > 30.0)
             value = xp.where(near, (lower if end > 0.0 else upper) + end * sigma * distance, value)
     return xp.clip(value, lower, upper)
