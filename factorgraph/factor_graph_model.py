@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,7 @@ from factorgraph.propagation.contracted import Lane
 from factorgraph.propagation.kept import KEPT_CLASSES
 from factorgraph.propagation.lanes import lane_of
 from factorgraph.propagation.optimise import Settings, solve
+from factorgraph.propagation.resources import Resources
 from factorgraph.results.result import Result
 
 _MOST_REASONS = 5
@@ -213,6 +215,8 @@ class FactorGraphModel(Analysis):
         *,
         strict: bool = False,
         checkpoint: str | Path | Share | None = None,
+        devices: Sequence[Any] | None = None,
+        block_size: int | None = None,
         **settings: Any,
     ) -> Result:
         """Solve the graph by expectation propagation.
@@ -228,6 +232,11 @@ class FactorGraphModel(Analysis):
             A folder in which all that cost time is kept while the run goes on. A run that was killed, at whatever
             moment, is started again with the same script: it takes what is there and ends with the same result, bit
             by bit. See `docs/checkpoints.md`.
+        devices
+            JAX devices among which the datasets of a large plate are divided, whose likelihood JAX can trace; by
+            default all local ones.
+        block_size
+            How many such datasets one device works on together, a multiple of 8; by default as many as fit well.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
             ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``.
@@ -244,16 +253,17 @@ class FactorGraphModel(Analysis):
         DatasetsLeftOut
             With ``strict``: names the datasets and the reasons; its ``result`` is that of all others.
         """
-        allowed = [*Settings.__dataclass_fields__, "strict", "checkpoint"]
+        allowed = [*Settings.__dataclass_fields__, "strict", "checkpoint", "devices", "block_size"]
         for name in settings:
             if name not in allowed:
                 raise UnknownArgument(f"optimise() has no setting {name!r}.{name_hint(name, allowed)}")
         graph, chosen = (self.terms, self.shared, self.plates, self.lanes), Settings(**settings)
+        resources = Resources(devices=None if devices is None else tuple(devices), block_size=block_size)
         if checkpoint is None:
-            solution = solve(*graph, chosen, optimiser)
+            solution = solve(*graph, chosen, optimiser, resources)
         else:
             with opened(checkpoint, self._manifest(chosen, optimiser), KEPT_CLASSES) as journal:
-                solution = solve(*graph, chosen, optimiser, journal)
+                solution = solve(*graph, chosen, optimiser, replace(resources, journal=journal))
         result = Result.from_solution(self, solution)
         if strict and result.quarantined:
             reasons = "; ".join(

@@ -37,7 +37,7 @@ class Afresh(NamedTuple):
     num_effective: Array
 
 
-@kernel("signature")
+@kernel("signature", over=("arrays", "rule", "phi", "shift"))
 def log_factors_afresh(
     signature: Signature,
     arrays: DatasetArrays,

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.density import DatasetArrays, parameters_of
 from factorgraph.graph.plates import Plate, SharedVariable
@@ -24,6 +23,7 @@ from factorgraph.propagation.blocks import LANES
 from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import is_compressed
+from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
 from searches.quasi import normal_points
 from searches.status import Status
@@ -97,16 +97,18 @@ class ContractedPlate(abc.ABC):
     num_calls
         (N,) points at which each dataset's likelihood was evaluated; one with its derivatives counts once, and Newton's
         steps to the modes of ``joint`` not at all.
-    journal
-        Where what cost time is kept, so that a run that was killed finds it.
+    resources
+        What the run works with.
     """
 
-    journal: Journal = NOTHING_KEPT
-
-    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int) -> None:
+    def __init__(
+        self, plate: Plate, shared: Sequence[SharedVariable], seed: int, resources: Resources = DEFAULT_RESOURCES
+    ) -> None:
         self.plate = plate
         self.shared = shared
         self.seed = seed
+        self.resources = resources
+        self.journal = resources.journal  # where what cost time is kept
         self.method = "direct"
         self.num_calls = np.zeros(plate.size, dtype=np.int64)
         self.is_escalated = np.zeros(plate.size, dtype=bool)

@@ -40,6 +40,7 @@ from factorgraph.propagation.joint import (
 )
 from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.reference import Frame, joint_reference, log_base, reference_of
+from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.searched import NOT_THERE, explored_by
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
@@ -106,8 +107,16 @@ class HostPlate(ContractedPlate):
         The last traceback of each dataset whose likelihood raised, by row.
     """
 
-    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int, *, optimiser: Any = None) -> None:
-        super().__init__(plate, shared, seed)
+    def __init__(
+        self,
+        plate: Plate,
+        shared: Sequence[SharedVariable],
+        seed: int,
+        *,
+        optimiser: Any = None,
+        resources: Resources = DEFAULT_RESOURCES,
+    ) -> None:
+        super().__init__(plate, shared, seed, resources)
         signature = plate.signature
         self.method = "direct" if signature.num_local == 0 else "joint" if signature.reads_shared else "population"
         self.failures: dict[int, str] = {}

@@ -24,7 +24,7 @@ import numpy as np
 from factorgraph.graph.density import DatasetArrays, Signature, log_joint
 from factorgraph.propagation import analytic, joint, population
 from factorgraph.propagation.blocks import LANES, over_datasets
-from factorgraph.propagation.kernel import kernel
+from factorgraph.propagation.kernel import kernel, over_devices
 from factorgraph.propagation.weighted import PrivatePosterior, local_values
 
 Array = Any
@@ -45,7 +45,7 @@ _PRIVATE_POSTERIORS: dict[str, Any] = {
 }
 
 
-@kernel("signature", "method")
+@kernel("signature", "method", over=("arrays", "rule", "phi"))
 def log_factors(
     signature: Signature, method: str, arrays: DatasetArrays, rule: Any, uniform: Array, phi: Array, count: Array
 ) -> tuple[Array, Array]:
@@ -97,7 +97,8 @@ def local_posteriors(
     uniform: Array,
     phi: np.ndarray,
     chance: np.ndarray,
-    count: np.int64,
+    count: np.int64 | np.ndarray,
+    devices: tuple[Any, ...] = (),
 ) -> LocalPosterior:
     """p(z | data) = mean over phi of p(z | phi, data), for the first ``count`` datasets of a block; in calls of one
     size, so that it is compiled once.
@@ -106,10 +107,20 @@ def local_posteriors(
     ----------
     phi : (B, M, shared) equal-weight draws of the shared variables' posterior; M is a multiple of 64.
     chance : (B, M, 1 + local) uniform numbers that pick a draw for each phi.
+    count, devices : see `kernel`.
     """
+    whole = over_devices(devices)
     parts = [
         _some_posteriors(
-            signature, method, arrays, rule, uniform, jax.device_put(phi[:, at]), jax.device_put(chance[:, at]), count
+            signature,
+            method,
+            arrays,
+            rule,
+            uniform,
+            jax.device_put(phi[:, at], whole),
+            jax.device_put(chance[:, at], whole),
+            count,
+            devices=devices,
         )
         for at in (slice(i, i + _DRAWS_PER_CALL) for i in range(0, phi.shape[1], _DRAWS_PER_CALL))
     ]
@@ -127,7 +138,7 @@ def local_posteriors(
     )
 
 
-@kernel("signature", "method")
+@kernel("signature", "method", over=("arrays", "rule", "phi", "chance"))
 def _some_posteriors(
     signature: Signature,
     method: str,
@@ -149,7 +160,7 @@ def _some_posteriors(
     return over_datasets(dataset, (arrays, rule, phi, chance), count, _LANES.get(method, LANES))
 
 
-@kernel("signature")
+@kernel("signature", over=("arrays", "phi"))
 def third_differences(
     signature: Signature, arrays: DatasetArrays, phi: Array, start: Array, step: Array, count: Array
 ) -> Array:

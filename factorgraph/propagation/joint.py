@@ -111,7 +111,7 @@ def proposal_at(rule: Conditional, mean: Array, modes: Modes) -> Mixture:
     )
 
 
-@kernel("signature")
+@kernel("signature", over=("arrays", "shift", "frame", "start"))
 def explore(
     signature: Signature,
     arrays: DatasetArrays,

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.errors import GraphError, LikelihoodError
 from factorgraph.graph.density import log_likelihood, values_of
 from factorgraph.graph.plates import Plate, SharedVariable
@@ -22,6 +21,7 @@ from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.field_plate import FieldPlate
 from factorgraph.propagation.host import HostPlate
 from factorgraph.propagation.linked import FieldComponents
+from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.sampled import SampledPlate
 from factorgraph.propagation.traced import TracedPlate
 
@@ -71,20 +71,18 @@ def contracted_plate(
     seed: int,
     lane: Lane,
     optimiser: Any = None,
-    journal: Journal = NOTHING_KEPT,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> ContractedPlate:
     """The plate in its lane; a dataset with an optimiser, its own or the graph's, is explored by it."""
     if isinstance(plate, FieldComponents):
         inner = [
-            contracted_plate(part.plate, plate.everything, seed, part.lane, optimiser, journal.of(number))
+            contracted_plate(part.plate, plate.everything, seed, part.lane, optimiser, resources.of(number))
             for number, part in enumerate(plate.parts)
         ]
         return FieldPlate(plate, inner, shared, seed)
     own = [factor.optimiser for factor in plate.terms[0].factors if factor.optimiser is not None]
     chosen = own[0] if own else optimiser
-    made = _PLATES[lane.name](plate, shared, seed, optimiser=chosen)
-    made.journal = journal
-    return made
+    return _PLATES[lane.name](plate, shared, seed, optimiser=chosen, resources=resources)
 
 
 _PLATES: dict[str, type[TracedPlate] | type[HostPlate]] = {"jax": TracedPlate, "host": HostPlate, "draws": SampledPlate}

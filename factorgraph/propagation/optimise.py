@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.compilation import timed_compilation
 from factorgraph.errors import GraphError, name_hint
 from factorgraph.graph.message_families import EXPONENTIAL
@@ -33,6 +32,7 @@ from factorgraph.propagation.linked import linked
 from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
 from factorgraph.propagation.product_solution import ProductSolution, solve_product
 from factorgraph.propagation.report import NUM_DRAWS, are_enough, few_draws, moments_of, posterior_draws, values
+from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.scalar_message import check_scalars, scalar_variables
 from factorgraph.propagation.schedule import SCHEDULES, TURNS, run
 from factorgraph.propagation.solution import Corrected, Solution
@@ -124,22 +124,22 @@ def solve(
     lanes: Sequence[Lane],
     settings: Settings,
     optimiser: Any = None,
-    journal: Journal = NOTHING_KEPT,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> Solution:
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise, also where a
-    ``journal`` has a part of it already."""
+    journal of the ``resources`` has a part of it already."""
     began = time.perf_counter()
     check_blocks(shared, settings.blocks)
     with jax.enable_x64(True), timed_compilation() as compilation:
         found = linked(terms, shared, plates, lanes)
         if found is None:
             check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
-            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, journal, began)
+            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, resources, began)
         else:
             check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
             _warn_of_fields(len(shared) - len(found.shared), settings)
             over_hubs, draws = _solved(
-                terms, found.shared, found.plates, found.lanes, settings, optimiser, journal, began
+                terms, found.shared, found.plates, found.lanes, settings, optimiser, resources, began
             )
             solution = expanded(over_hubs, draws, found, shared, began)
     return replace(solution, compile_seconds=compilation.seconds)
@@ -163,11 +163,11 @@ def _solved(
     lanes: Sequence[Lane],
     settings: Settings,
     optimiser: Any,
-    journal: Journal,
+    resources: Resources,
     began: float,
 ) -> tuple[Solution, Draws]:
     """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
-    graph, start = prepare(shared, plates, lanes, settings.seed, optimiser, journal)
+    graph, start = prepare(shared, plates, lanes, settings.seed, optimiser, resources)
     graph = replace(graph, blocks=blocks_of(shared, settings.blocks))
     first = initial_state(graph, start)
     state, history, converged = _run(graph, first, settings)

@@ -112,7 +112,7 @@ def _moved(signature: Signature, z: Array, place: Array) -> Array:
     return z.at[:, np.array(signature.interface, int)].set(place)
 
 
-@kernel("signature", "num_nodes")
+@kernel("signature", "num_nodes", over=("arrays", "shift", "start"))
 def explore(
     signature: Signature,
     arrays: DatasetArrays,

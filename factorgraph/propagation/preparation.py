@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
 from factorgraph.graph.coordinate import coordinate_from_value
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.model.family import Flat
 from factorgraph.propagation.contracted import Lane
 from factorgraph.propagation.gaussian import Gaussian
 from factorgraph.propagation.lanes import contracted_plate
+from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.start import Start, find_start
 from factorgraph.propagation.state import ContractedGraph
 from searches.quasi import normal_points
@@ -29,7 +29,7 @@ def prepare(
     lanes: Sequence[Lane],
     seed: int,
     optimiser: Any = None,
-    journal: Journal = NOTHING_KEPT,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> tuple[ContractedGraph, Start]:
     """Explore every dataset, twice: under the prior's predictive density, then under that of the shared variables
     found so far."""
@@ -38,7 +38,7 @@ def prepare(
     spread = np.diag(spread_of(phi) ** 2) if len(shared) else np.zeros((0, 0))
     middle = np.median(phi, axis=0)
     pilot = tuple(
-        contracted_plate(_thinned(plate), shared, seed, lane, optimiser, journal.of(number))
+        contracted_plate(_thinned(plate), shared, seed, lane, optimiser, resources.of(number))
         for number, (plate, lane) in enumerate(zip(plates, lanes, strict=True))
     )
     graph = ContractedGraph(pilot, whitened)
@@ -51,7 +51,7 @@ def prepare(
         tuple(
             plate
             if plate.plate.size == full.size
-            else contracted_plate(full, shared, seed, lane, optimiser, journal.of(number))
+            else contracted_plate(full, shared, seed, lane, optimiser, resources.of(number))
             for number, (plate, full, lane) in enumerate(zip(pilot, plates, lanes, strict=True))
         ),
         whitened,

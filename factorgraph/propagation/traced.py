@@ -15,7 +15,7 @@ from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, joint, population
 from factorgraph.propagation.afresh import Afresh, log_factors_afresh
 from factorgraph.propagation.analytic import Centre
-from factorgraph.propagation.blocks import Block, block_size, blocks_of, gathered
+from factorgraph.propagation.blocks import LANES, Block, block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
     MANY_POINTS,
     MAX_STAGES,
@@ -26,9 +26,11 @@ from factorgraph.propagation.contracted import (
 )
 from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.kernel import counts, over_devices
 from factorgraph.propagation.population import NUM_COMPONENTS
 from factorgraph.propagation.reference import DatasetTarget, Frame
 from factorgraph.propagation.regression import num_points
+from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.searched import NOT_THERE, explored_by
 from searches.adaptive_importance import Adaptation, point_table, unexplored
 from searches.quasi import normal_points, uniform_points
@@ -90,11 +92,23 @@ class TracedPlate(ContractedPlate):
         or None. Its samples become the proposal; the integral is still that of importance sampling, with its own error.
     """
 
-    def __init__(self, plate: Plate, shared: Sequence[SharedVariable], seed: int, *, optimiser: Any = None) -> None:
-        super().__init__(plate, shared, seed)
+    def __init__(
+        self,
+        plate: Plate,
+        shared: Sequence[SharedVariable],
+        seed: int,
+        *,
+        optimiser: Any = None,
+        resources: Resources = DEFAULT_RESOURCES,
+    ) -> None:
+        super().__init__(plate, shared, seed, resources)
         self._optimiser = optimiser
         arrays = jax.tree.leaves(plate.arrays)
-        self._block_size = block_size(sum(a.nbytes for a in arrays) // max(plate.size, 1), plate.size)
+        each = resources.block_size or block_size(sum(a.nbytes for a in arrays) // max(plate.size, 1), plate.size)
+        found = resources.found_devices
+        self._devices = found if plate.size > LANES else found[:1]
+        self._block_size = each * len(self._devices)
+        self._sharding = over_devices(self._devices)
         self._blocks = blocks_of(np.arange(plate.size), self._block_size)
         self._arrays: Sequence[DatasetArrays] = ()
         self._upload()
@@ -112,7 +126,15 @@ class TracedPlate(ContractedPlate):
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
-        return jax.tree.map(lambda array: jax.device_put(array[rows]), arrays)
+        return self._put(jax.tree.map(lambda array: array[rows], arrays))
+
+    def _put(self, arrays: Any) -> Any:
+        """A tree of arrays with a leading axis over the datasets of a block, on the device or in parts on all."""
+        return jax.device_put(arrays, self._sharding)
+
+    def _divided(self, count: np.int64) -> np.int64 | np.ndarray:
+        """Of the first ``count`` datasets of a block, how many each device has."""
+        return counts(count, self._block_size, self._devices)
 
     # --- method ---
 
@@ -133,7 +155,13 @@ class TracedPlate(ContractedPlate):
         start, step = jax.device_put(ends[0]), jax.device_put(0.5 * ends[1])
         worst = [
             inner.third_differences(
-                self.plate.signature, arrays, jax.device_put(points(block.rows)), start, step, block.num
+                self.plate.signature,
+                arrays,
+                self._put(points(block.rows)),
+                start,
+                step,
+                self._divided(block.num),
+                devices=self._devices,
             )
             for arrays, block in zip(self._arrays, self._blocks, strict=True)
         ]
@@ -247,7 +275,7 @@ class TracedPlate(ContractedPlate):
         signature = self.plate.signature
         if run is None:
             one = unexplored(NUM_COMPONENTS, signature.num_local)
-            repeated = jax.device_put(jax.tree.map(lambda a: np.broadcast_to(a, (self._block_size, *a.shape)), one))
+            repeated = self._put(jax.tree.map(lambda a: np.broadcast_to(a, (self._block_size, *a.shape)), one))
             return [repeated] * len(blocks)
         frame = Frame(np.zeros(signature.num_shared), np.eye(signature.num_shared))
         return [self._explored(rows, count, [frame] * len(rows), run) for rows, count in blocks]
@@ -262,7 +290,7 @@ class TracedPlate(ContractedPlate):
             done, none = np.ones(int(num)), np.zeros(int(num), int)
             start = Adaptation(fitted, done, done, rules.log_loss, none)
             every = np.minimum(np.arange(len(rows)), int(num) - 1)
-            found.append(jax.device_put(jax.tree.map(lambda a, every=every: a[every], start)))
+            found.append(self._put(jax.tree.map(lambda a, every=every: a[every], start)))
         return found
 
     def _replace(
@@ -297,12 +325,13 @@ class TracedPlate(ContractedPlate):
                     scales,
                     table,
                     more_uniform,
-                    jax.device_put(self.shift[rows][:, : 1 + dimension]),
+                    self._put(self.shift[rows][:, : 1 + dimension]),
                     start,
                     np.bool_(by_particles),
                     np.int64(rounds),
-                    count,
+                    self._divided(count),
                     _NODES,
+                    devices=self._devices,
                 )
             )
 
@@ -325,9 +354,11 @@ class TracedPlate(ContractedPlate):
         table = jax.device_put(point_table(_JOINT_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed))
 
         def explored(rows: np.ndarray, count: np.int64, mean: np.ndarray, local: np.ndarray, start: Any) -> Any:
-            frame = Frame(jax.device_put(mean), jax.device_put(local))
-            arrays, shift = self._block_arrays(rows), jax.device_put(self.shift[rows])
-            return _on_host(joint.explore(signature, arrays, scales, table, shift, frame, count, start))
+            frame = self._put(Frame(mean, local))
+            arrays, shift, num = self._block_arrays(rows), self._put(self.shift[rows]), self._divided(count)
+            return _on_host(
+                joint.explore(signature, arrays, scales, table, shift, frame, num, start, devices=self._devices)
+            )
 
         pieces = []
         for rows, count in blocks:
@@ -364,7 +395,7 @@ class TracedPlate(ContractedPlate):
             if one.failure:
                 self.search_failures[int(row)] = one.failure
         every = np.minimum(np.arange(len(rows)), int(count) - 1)
-        return jax.tree.map(lambda *parts: jax.device_put(np.stack(parts)[every]), *(one.adaptation for one in found))
+        return jax.tree.map(lambda *parts: self._put(np.stack(parts)[every]), *(one.adaptation for one in found))
 
     def sharpen(self, around: Around) -> None:
         if self.method == "joint":
@@ -418,13 +449,16 @@ class TracedPlate(ContractedPlate):
         """`inner.log_factors` for one block, in calls of one size, so that it is compiled once; of another where
         there are many points."""
         arrays, rule = self._arrays[number], self._rules[number]
-        kernel = partial(inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform)
+        kernel = partial(
+            inner.log_factors, self.plate.signature, self.method, arrays, rule, uniform, devices=self._devices
+        )
         num = points.shape[1]
         step = _POINTS_PER_CALL if self.method == "joint" else num_points(self.plate.signature.num_shared)
         if self.is_free or num >= MANY_POINTS and self.takes_many and not self.explored:
             step = MANY_POINTS
         padded = points[:, np.minimum(np.arange(-(-num // step) * step), num - 1)]
-        calls = [kernel(jax.device_put(padded[:, i : i + step]), count) for i in range(0, padded.shape[1], step)]
+        share = self._divided(count)
+        calls = [kernel(self._put(padded[:, i : i + step]), share) for i in range(0, padded.shape[1], step)]
         values, errors = (
             np.concatenate([np.asarray(part) for part in parts], axis=1) for parts in zip(*calls, strict=True)
         )
@@ -439,7 +473,7 @@ class TracedPlate(ContractedPlate):
         if len(poor) and num_rounds < _SEQUENCE:
             blocks = blocks_of(poor, self._block_size)
             arrays = [self._block_arrays(block.rows) for block in blocks]
-            rules = [jax.device_put(self._rule_of(block.rows)) for block in blocks]
+            rules = [self._put(self._rule_of(block.rows)) for block in blocks]
             for whole, part in zip(found, self._afresh(points, blocks, arrays, rules, _SEQUENCE), strict=True):
                 whole[poor] = part
         return found
@@ -462,11 +496,12 @@ class TracedPlate(ContractedPlate):
                     arrays[number],
                     self._scales,
                     rules[number],
-                    jax.device_put(phi),
+                    self._put(phi),
                     uniform,
-                    jax.device_put(self.shift[block.rows][:, : 1 + num_local]),
+                    self._put(self.shift[block.rows][:, : 1 + num_local]),
                     np.int64(num_rounds),
-                    block.num,
+                    self._divided(block.num),
+                    devices=self._devices,
                 ),
             )
 
@@ -489,12 +524,20 @@ class TracedPlate(ContractedPlate):
             blocks = blocks_of(chosen, self._block_size)
             arrays, rules = (
                 [self._block_arrays(b.rows) for b in blocks],
-                [jax.device_put(self._rule_of(b.rows)) for b in blocks],
+                [self._put(self._rule_of(b.rows)) for b in blocks],
             )
 
         def made(number: int, phi: np.ndarray, lots: np.ndarray) -> LocalPosterior:
             found = inner.local_posteriors(
-                self.plate.signature, self.method, arrays[number], rules[number], uniform, phi, lots, blocks[number].num
+                self.plate.signature,
+                self.method,
+                arrays[number],
+                rules[number],
+                uniform,
+                phi,
+                lots,
+                self._divided(blocks[number].num),
+                devices=self._devices,
             )
             return jax.tree.map(np.asarray, found)
 
