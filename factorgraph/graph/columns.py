@@ -7,7 +7,7 @@ more than it saves, datasets are sorted into buckets of several lengths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 
 from factorgraph.analysis import data_of
 from factorgraph.errors import GraphError
+from factorgraph.graph.on_disk import OnDisk, is_on_disk, parts_of
 from factorgraph.model.expression import is_array
 from factorgraph.model.structure import structure_of
 
 _TOLERATED_PADDING = 3.0  # of what is not padded; beyond, one bucket more
 _BUCKET_RATIO = 4  # of the lengths of neighboring buckets
 _Ragged = list[np.ndarray]
+_Column = np.ndarray | OnDisk
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,20 +30,28 @@ class Bucket:
     """Datasets of one shape: their ``rows`` (n,) in the plate, and columns (n, ...) by name."""
 
     rows: np.ndarray
-    columns: dict[str, np.ndarray]
+    columns: Mapping[str, _Column]
 
     def row(self, place: int) -> dict[str, Any]:
         """Arguments of one dataset's analysis: a float, text, or an array (0-d where it is a whole number)."""
         return {name: _entry(column, place) for name, column in self.columns.items()}
 
+    @property
+    def is_on_disk(self) -> bool:
+        return any(isinstance(column, OnDisk) for column in self.columns.values())
 
-def _entry(column: np.ndarray, place: int) -> Any:
+    def part(self, places: slice) -> Bucket:
+        """Some of its datasets, in memory."""
+        return Bucket(self.rows[places], {name: column[places] for name, column in self.columns.items()})
+
+
+def _entry(column: Any, place: int) -> Any:
     if column.ndim == 1 and column.dtype.kind in "fUSO":
         return column[place].item() if column.dtype.kind in "fUS" else column[place]
     return column[place, ...]
 
 
-def checked_columns(data: Mapping[str, Any], where: str) -> tuple[int, dict[str, np.ndarray | _Ragged]]:
+def checked_columns(data: Mapping[str, Any], where: str) -> tuple[int, dict[str, _Column | _Ragged]]:
     """The number of datasets, and arrays (N, ...), or lists of N arrays of unequal lengths.
 
     Raises
@@ -64,7 +74,7 @@ def checked_columns(data: Mapping[str, Any], where: str) -> tuple[int, dict[str,
     return size, columns
 
 
-def _column(name: str, values: Any, where: str) -> np.ndarray | _Ragged:
+def _column(name: str, values: Any, where: str) -> _Column | _Ragged:
     if isinstance(values, (list, tuple)) or getattr(getattr(values, "dtype", None), "kind", "") == "O":
         rows = [np.asarray(value) for value in values]
         if any(row.ndim for row in rows) and len({row.shape for row in rows}) > 1:
@@ -75,6 +85,8 @@ def _column(name: str, values: Any, where: str) -> np.ndarray | _Ragged:
                     "differ in length."
                 )
             return rows
+    if is_on_disk(values):
+        return values if isinstance(values, OnDisk) else OnDisk(values)
     array = np.asarray(values)
     if array.ndim == 0:
         raise GraphError(
@@ -84,7 +96,7 @@ def _column(name: str, values: Any, where: str) -> np.ndarray | _Ragged:
     return array
 
 
-def buckets_of(columns: Mapping[str, np.ndarray | _Ragged], size: int, mask: str | None, where: str) -> list[Bucket]:
+def buckets_of(columns: Mapping[str, _Column | _Ragged], size: int, mask: str | None, where: str) -> list[Bucket]:
     """The datasets by padded shape, with the column ``mask`` (n, length), True where there are data.
 
     Raises
@@ -146,6 +158,7 @@ def _padded(column: _Ragged, rows: np.ndarray, length: int) -> np.ndarray:
 
 def _without_gaps(columns: Mapping[str, Any], mask: str, where: str) -> dict[str, np.ndarray]:
     """Columns (N, length) whose nan were replaced by a neighbor, and the mask of what had none."""
+    columns = {name: np.asarray(column) for name, column in columns.items()}
     long = {name: c for name, c in columns.items() if c.ndim == 2 and c.dtype.kind in "fiub"}
     if len({column.shape for column in long.values()}) != 1:
         raise GraphError(
@@ -169,6 +182,53 @@ def _without_gaps(columns: Mapping[str, Any], mask: str, where: str) -> dict[str
 
 
 # --- what the analyses hold ---
+
+
+def attributes_of(bucket: Bucket, make: Callable[..., Any], names: Sequence[str]) -> tuple[_Column, ...]:
+    """The constants of `structure_of` the attributes of the analyses that ``make`` makes, each with a leading axis.
+
+    Of a bucket on disk a part is in memory at a time; an attribute that is a column stays on disk.
+
+    Raises
+    ------
+    GraphError
+        Analyses whose attributes differ in shape, or in what is no array or float.
+    """
+    if not bucket.is_on_disk:
+        return _attributes_in_memory(bucket, make, names, [])
+    first: list[Any] = []
+    found: list[list[Any]] = []
+    for places in parts_of(len(bucket.rows)):
+        part = bucket.part(places)
+        whole = {id(part.columns[name]): c for name, c in bucket.columns.items() if isinstance(c, OnDisk)}
+        columns = _attributes_in_memory(part, make, names[places], first)
+        found.append([whole.get(id(column), column) for column in columns])
+    return tuple(_joined(parts, len(bucket.rows)) for parts in zip(*found, strict=True))
+
+
+def _joined(parts: Sequence[Any], size: int) -> _Column:
+    """One column from those of the parts: the whole one on disk, one that all datasets have in common, or a new one."""
+    first = parts[0]
+    if isinstance(first, OnDisk):
+        return first
+    if all(part.strides[:1] == (0,) and np.array_equal(part[0], first[0]) for part in parts):
+        return np.broadcast_to(first[0], (size, *first.shape[1:]))
+    return np.concatenate(parts)
+
+
+def _attributes_in_memory(
+    bucket: Bucket, make: Callable[..., Any], names: Sequence[str], first: list[Any]
+) -> tuple[np.ndarray, ...]:
+    """``first`` holds the first analysis and its name, once there is one; all others are to be like it."""
+    rows = [bucket.row(place) for place in range(len(bucket.rows))]
+    analyses = [make(**row) for row in rows]
+    if not first:
+        first += [analyses[0], names[0]]
+    if data_of(first[0]).keys() != data_of(analyses[0]).keys() or (
+        analyses[0] is not first[0] and structure_of(data_of(first[0]))[0] != structure_of(data_of(analyses[0]))[0]
+    ):
+        raise _differing("their attributes", first[1], "one structure", names[0], "another")
+    return stacked(analyses, names, bucket, rows)
 
 
 def stacked(analyses: Sequence[Any], names: Sequence[str], bucket: Bucket, rows: Sequence[dict[str, Any]]) -> tuple:
@@ -203,7 +263,7 @@ def _is_constant(value: Any) -> bool:
 
 def _attribute(
     name: str, attributes: Sequence[dict[str, Any]], names: Sequence[str], bucket: Bucket, rows: Sequence[dict]
-) -> np.ndarray | None:
+) -> _Column | None:
     """Column of a constant, None for what all must have in common."""
     first = attributes[0][name]
     for row, each in enumerate(attributes):

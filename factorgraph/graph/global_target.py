@@ -332,7 +332,7 @@ def _numbered(rows: list[Row], width: int) -> list[tuple[int, Row]]:
 def _datasets(graph: Graph, plate: Plate, position: dict[Variable, int], read: Read) -> tuple[Datasets, DatasetsArrays]:
     positions = _slot_positions(graph, plate, position)
     slots = [read(p) for p in positions]
-    constants = tuple(map(collapsed, plate.arrays.constants[: plate.signature.num_constants]))
+    constants = tuple(collapsed(np.asarray(c)) for c in plate.arrays.constants[: plate.signature.num_constants])
     static = Datasets(
         plate.signature,
         plate.size,

@@ -14,6 +14,7 @@ from factorgraph.analysis import data_of
 from factorgraph.graph.coordinate import kind_for_support, unit_coordinate
 from factorgraph.graph.density import DatasetArrays, Role, Signature
 from factorgraph.graph.message_families import KIND_OF, coordinate_of_family
+from factorgraph.graph.on_disk import parts_of
 from factorgraph.graph.recipe import Recipe, likeness_of
 from factorgraph.graph.terms import Draw, Term, Terms
 from factorgraph.model.family import Flat
@@ -81,10 +82,13 @@ class Plate:
 
     def fingerprints(self) -> np.ndarray:
         """``(N,)`` unsigned integers that depend on each term's numbers alone, not on its place or name."""
-        rows = [np.ascontiguousarray(c.reshape(self.size, -1)) for c in self.arrays.constants]
-        digests = [
-            hashlib.blake2b(b"".join(r[i].tobytes() for r in rows), digest_size=8).digest() for i in range(self.size)
-        ]
+        digests = []
+        for part in parts_of(self.size):
+            rows = [np.ascontiguousarray(c[part].reshape(len(c[part]), -1)) for c in self.arrays.constants]
+            digests += [
+                hashlib.blake2b(b"".join(r[i].tobytes() for r in rows), digest_size=8).digest()
+                for i in range(min(part.stop, self.size) - part.start)
+            ]
         return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 

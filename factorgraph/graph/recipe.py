@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.errors import GraphError
+from factorgraph.graph.on_disk import OnDisk
 from factorgraph.graph.survey import PlateRow
 from factorgraph.graph.terms import Draw, Term
 from factorgraph.model.covariate import Covariate
@@ -53,16 +54,19 @@ class Recipe:
         touched = tuple(position[involved[k]] for k in self._touched)
         return self.key, (term, touched, tuple(involved[k] for k in self._local), None, self._numbers)
 
-    def constants(self, rows: Sequence[tuple]) -> tuple[np.ndarray, ...]:
+    def constants(self, rows: Sequence[tuple]) -> tuple[Any, ...]:
         """The constants of all rows, with a leading axis: models', data, those of assertions, parents'."""
         factors: list[Any] = list(self._term.factors)
         models, _, _ = structure_of(tuple(factor.prior_model for factor in factors))
         num = sum(isinstance(instruction, Constant) for instruction in models.instructions[: models.root + 1])
-        found = [_repeated(constant, len(rows)) for constant in self._first[:num]]
+        found: list[Any] = [_repeated(constant, len(rows)) for constant in self._first[:num]]
         for k, factor in enumerate(factors):
             places = np.array([row[0].factors[k].place for row in rows])
             is_whole = np.array_equal(places, np.arange(len(factor.part.rows)))
-            found += [column if is_whole else column[places] for column in factor.part.columns]
+            found += [
+                column if is_whole else column.take(places) if isinstance(column, OnDisk) else column[places]
+                for column in factor.part.columns
+            ]
         parents = structure_of(tuple(_template(draw) for draw in self._term.draws))[2]
         found += [_repeated(c, len(rows)) for c in self._first[len(found) : len(self._first) - len(parents)]]
         for constant in parents:
@@ -71,7 +75,10 @@ class Recipe:
         for column, first in zip(found, self._first, strict=True):
             if column.shape != (len(rows), *first.shape):
                 raise GraphError(f"{factors[0].template.plate!r}: its columns do not fit its analyses.")
-        return tuple(np.asarray(column, dtype=first.dtype) for column, first in zip(found, self._first, strict=True))
+        return tuple(
+            column if isinstance(column, OnDisk) else np.asarray(column, dtype=first.dtype)
+            for column, first in zip(found, self._first, strict=True)
+        )
 
     def _of_covariate(self, covariate: Covariate, rows: Sequence[tuple]) -> np.ndarray:
         known = dict(zip(covariate.names, covariate.values, strict=True))

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from factorgraph.errors import GraphError, UnknownArgument, name_hint
-from factorgraph.graph.columns import Bucket, buckets_of, checked_columns, stacked
+from factorgraph.graph.columns import Bucket, attributes_of, buckets_of, checked_columns
 from factorgraph.graph.factors import AnalysisFactor
+from factorgraph.graph.on_disk import OnDisk
 from factorgraph.model.collection import Collection
 from factorgraph.model.covariate import Covariate, covariates_in
 from factorgraph.model.model import Model
@@ -20,6 +21,8 @@ from factorgraph.model.structure import structure_of
 from factorgraph.model.substitution import substituted
 from factorgraph.model.tree import paths_of
 from factorgraph.model.variable import Variable
+
+_MOST_BYTES = 2**28  # of a column of an opened file that is read at once
 
 
 class Plate:
@@ -39,7 +42,8 @@ class Plate:
     analysis
         A class, or another callable, that makes a dataset's analysis from the row of each column as keywords.
     data
-        Columns by the names of these keywords: arrays (N, ...), or sequences of N arrays of unequal lengths.
+        Columns by the names of these keywords: arrays (N, ...), or sequences of N arrays of unequal lengths. What a
+        file gives (h5py, zarr, dask, ``numpy.memmap``) is read block by block, and need not fit in memory.
     names
         The datasets' names, (N,); numbers if not given.
     covariates
@@ -99,7 +103,7 @@ class Plate:
         self.size, columns = checked_columns(data, where)
         self.has_names = names is not None
         self.names = _checked_names(names, self.size, name)
-        self._covariates = {key: np.asarray(v) for key, v in columns.items() if not isinstance(v, list)}
+        self._covariates = {key: v for key, v in columns.items() if isinstance(v, np.ndarray)}
         if covariates:
             self._covariates |= {key: np.asarray(value) for key, value in covariates.items()}
         self.parts = tuple(Part(self, bucket) for bucket in buckets_of(columns, self.size, mask, where))
@@ -111,7 +115,8 @@ class Plate:
 
         Variables named as arguments of ``analysis`` are its data, others along ``dim`` alone are covariates;
         variables without ``dim`` are arguments that all datasets have in common. The coordinate ``dim`` names the
-        datasets.
+        datasets. Variables of more than 256 MB whose first dimension is ``dim`` are read block by block, so that an
+        opened file (netCDF, zarr) need not fit in memory.
 
         Parameters
         ----------
@@ -129,7 +134,7 @@ class Plate:
                 continue
             is_argument = taken is None or key in taken
             if dim in variable.dims:
-                values = variable.transpose(dim, ...).values
+                values = _values_of(variable, dim)
                 if is_argument:
                     data[str(key)] = values
                 elif values.ndim == 1 and values.dtype.kind in "iuf":
@@ -222,12 +227,9 @@ class Part:
         return self.plate.analysis(**self.bucket.row(place))
 
     @cached_property
-    def columns(self) -> tuple[np.ndarray, ...]:
+    def columns(self) -> tuple[Any, ...]:
         """The constants of all analyses, (n, ...) each, in the order of `structure_of` the attributes of one."""
-        rows = [self.bucket.row(place) for place in range(len(self.rows))]
-        analyses = [self.plate.analysis(**row) for row in rows]
-        names = [self.plate.names[row] for row in self.rows]
-        return stacked(analyses, names, self.bucket, rows)
+        return attributes_of(self.bucket, self.plate.analysis, [self.plate.names[row] for row in self.rows])
 
 
 class Template:
@@ -294,6 +296,12 @@ class PlateRow(AnalysisFactor):
     @cached_property
     def analysis(self) -> Any:  # type: ignore[override]
         return self.part.analysis_of(self.place)
+
+
+def _values_of(variable: Any, dim: str) -> Any:
+    """A variable of a dataset of xarray as a column: in memory, or not yet where it is large."""
+    is_large = variable.ndim > 1 and variable.nbytes > _MOST_BYTES and variable.dims[0] == dim
+    return OnDisk(variable) if is_large else variable.transpose(dim, ...).values
 
 
 def _name_of(analysis: Callable[..., Any]) -> str:
