@@ -22,6 +22,7 @@ _HOMES = {
     "factorgraph.calibration.predictive": ("PredictiveCheck", "predictive_check"),
     "factorgraph.compilation": ("cache_compilations",),
     "factorgraph.contracted": ("Contracted",),
+    "factorgraph.distributed.spawn_pool": ("SpawnPool",),
     "factorgraph.errors": (
         "CheckpointError",
         "DatasetsLeftOut",
@@ -32,6 +33,7 @@ _HOMES = {
         "PriorError",
         "SearchError",
         "UnknownArgument",
+        "WorkerLost",
     ),
     "factorgraph.fit": (
         "DynestyDynamic",

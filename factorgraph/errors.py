@@ -43,6 +43,10 @@ class DatasetsLeftOut(LikelihoodError):
         self.result = result
 
 
+class WorkerLost(FactorGraphError, RuntimeError):
+    """A call that has no answer: its worker died each time, or did not end in time."""
+
+
 class CheckpointError(FactorGraphError, RuntimeError):
     """A folder that a run cannot keep its pieces in: in use, not writable, or of another run."""
 
