@@ -315,7 +315,7 @@ def test_what_calls_and_searches_said_is_kept_too(tmp_path):
 # --- by the clock ---
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigkill_at_twenty_moments(tmp_path):
     cache = tmp_path / "cache"
     more = ("--num", "400", "--cache", str(cache))
