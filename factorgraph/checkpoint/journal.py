@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from factorgraph.checkpoint.digest import digest_of
-from factorgraph.checkpoint.share import Asked, Share, shared_out
+from factorgraph.checkpoint.share import Asked, Run, Share, make_missing, shared_out
 from factorgraph.checkpoint.store import Store
 
 
@@ -55,13 +55,23 @@ class Journal:
         """The journal of a part of this one."""
         return Journal(self._store, (*self._scope, *part), self._share)
 
-    def each(self, what: str, pieces: Iterable[Piece]) -> list[Any]:
-        """The results of the ``pieces``, made or found. Where one is found it is an equal tree of new arrays."""
+    def each(self, what: str, pieces: Iterable[Piece], run: Run | None = None) -> list[Any]:
+        """The results of the ``pieces``, made or found. Where one is found it is an equal tree of new arrays.
+
+        Parameters
+        ----------
+        run
+            Makes many at a time, as an executor does: from their ``make``, their results in order, each as soon as it
+            is there. By default one is made after the other.
+        """
         store = self._store
         if store is None or not store.is_open:
-            return [piece.make() for piece in pieces]
+            return [piece.make() for piece in pieces] if run is None else list(run([piece.make for piece in pieces]))
         if self._share is not None:
-            return shared_out(store, self._share, [self._asked(what, piece) for piece in pieces])
+            return shared_out(store, self._share, [self._asked(what, piece) for piece in pieces], run)
+        if run is not None:
+            asked = [self._asked(what, piece) for piece in pieces]
+            return make_missing(store, asked, range(len(asked)), run)
         return [_found_or_made(store, self._asked(what, piece)) for piece in pieces]
 
     def kept(self, what: str, exact: Any, near: tuple[Any, ...], make: Callable[[], Any]) -> Any:

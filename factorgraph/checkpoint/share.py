@@ -8,7 +8,7 @@ more, holds up nobody: its pieces are made by whoever needs them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,10 +65,29 @@ class Asked(NamedTuple):
     make: Callable[[], Any]
 
 
-def shared_out(store: Store, share: Share, asked: Sequence[Asked]) -> list[Any]:
-    """The results of all pieces that are ``asked`` for, its own share of them made by this process."""
+Run = Callable[[Sequence[Callable[[], Any]]], Iterable[Any]]
+
+
+def make_missing(store: Store, asked: Sequence[Asked], places: Iterable[int], run: Run) -> list[Any]:
+    """The results of what is asked for at ``places``: found, or made many at a time and kept one by one."""
+    places = list(places)
     results: dict[int, Any] = {}
-    for place in range(share.number, len(asked), share.of):
+    missing = [place for place in places if not _found(store, asked, place, results)]
+    for place, result in zip(missing, run([asked[place].make for place in missing]), strict=True):
+        results[place] = result
+        store.keep(asked[place].key, asked[place].near, result)
+    return [results[place] for place in places]
+
+
+def shared_out(store: Store, share: Share, asked: Sequence[Asked], run: Run | None = None) -> list[Any]:
+    """The results of all pieces that are ``asked`` for, its own share of them made by this process; by ``run``, see
+    `journal.Journal.each`."""
+    results: dict[int, Any] = {}
+    own = range(share.number, len(asked), share.of)
+    if run is not None:
+        store.look_again()
+        results.update(zip(own, make_missing(store, asked, own, run), strict=True))
+    for place in own if run is None else ():
         if not _found(store, asked, place, results):
             store.look_again()  # somebody may have thought that nobody is here
             if not _found(store, asked, place, results):

@@ -338,8 +338,8 @@ class TracedPlate(ContractedPlate):
         of_all = (adaptation, more_uniform.shape, rounds, by_particles)
         pieces = [
             Piece(
-                (of_all, self.shift[rows], int(count), start),
-                (scales, self.local_parameters[rows]),
+                (of_all, self.shift[rows], int(count)),
+                (scales, self.local_parameters[rows], *jax.tree.leaves(start)),
                 partial(explored, rows, count, start),
             )
             for (rows, count), start in zip(blocks, starts, strict=True)
@@ -365,9 +365,9 @@ class TracedPlate(ContractedPlate):
             mean, local = around.marginals(self.plate.shared_index[rows])
             frames = [Frame(*pair) for pair in zip(mean, local, strict=True)]
             start = None if run is None else self._explored(rows, count, frames, run)
-            near = (scales, self.local_parameters[rows], mean, local)
+            near = (scales, self.local_parameters[rows], mean, local, *jax.tree.leaves(start))
             make = partial(explored, rows, count, mean, local, start)
-            pieces.append(Piece((self.shift[rows], int(count), start), near, make))
+            pieces.append(Piece((self.shift[rows], int(count)), near, make))
         rules = self.journal.each("joint", pieces)
         self._count([rule.num_calls for rule in rules], blocks)
         return rules
