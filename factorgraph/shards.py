@@ -35,7 +35,7 @@ def prepare_run(folder: str | Path, graph: str, **settings: Any) -> Path:
         ``"path/to/script.py:function"`` or ``"module:function"``; the function takes no arguments and returns the
         `FactorGraphModel`. Whoever can write to the folder can name another one, and workers will call it.
     **settings
-        Of `FactorGraphModel.optimise`; the same have to be given to it at the end.
+        Of `FactorGraphModel.optimise`, and ``block_size``; the same have to be given to it at the end.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def prepare_run(folder: str | Path, graph: str, **settings: Any) -> Path:
     CheckpointError
         The function cannot be imported, the folder cannot be written to, or it is the folder of another run.
     """
-    allowed = list(Settings.__dataclass_fields__)
+    allowed = [*Settings.__dataclass_fields__, "block_size"]
     for name, value in settings.items():
         if name not in allowed:
             raise UnknownArgument(f"prepare_run() has no setting {name!r}.{name_hint(name, allowed)}")
@@ -56,7 +56,7 @@ def prepare_run(folder: str | Path, graph: str, **settings: Any) -> Path:
                 f"prepare_run: {name} = {value!r} cannot be written down; numbers and names can. Call "
                 "optimise(checkpoint=folder) in one process instead."
             )
-    Settings(**settings)
+    Settings(**{name: value for name, value in settings.items() if name != "block_size"})
     source = _absolute(graph)
     _function_of(source)
     path, about = Path(folder).expanduser().resolve(), {"graph": source, "settings": settings}

@@ -19,6 +19,7 @@ import numpy as np
 
 _OURS = ("factorgraph", "messages", "searches")
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+_NUMERICAL = ("factorgraph/graph", "factorgraph/model", "factorgraph/propagation", "messages", "searches")
 _CONTAINERS = (tuple, list, dict, set, frozenset, types.CodeType)
 _STEADY = (*_SIMPLE, tuple, frozenset, np.ndarray, np.generic, type, enum.Enum, functools.partial, types.FunctionType)
 
@@ -32,11 +33,12 @@ def digest_of(*things: Any) -> str:
     return walk.hash.hexdigest()
 
 
+@functools.cache
 def digest_of_source() -> str:
-    """16 hex digits of the source of this distribution: two states of it may have one version."""
+    """16 hex digits of the source of this distribution that makes numbers: two states of it may have one version."""
     found = hashlib.blake2b(digest_size=8)
     root = Path(__file__).resolve().parent.parent.parent
-    for package in _OURS:
+    for package in _NUMERICAL:
         for path in sorted((root / package).rglob("*.py")):
             found.update(str(path.relative_to(root)).encode())
             found.update(path.read_bytes())
