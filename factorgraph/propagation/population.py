@@ -181,7 +181,7 @@ def explore(
         lambda: explored_by_particles(signature, arrays, reference_scales, shift, start, count),
         lambda: start,
     )
-    return over_datasets(dataset, (arrays, shift, start), count)
+    return over_datasets(dataset, (arrays, shift, start), count, lanes=1)
 
 
 _ROUND_SHIFT = 0.7548776662466927
