@@ -239,7 +239,7 @@ class FactorGraphModel(Analysis):
             How many such datasets one device works on together, a multiple of 8; by default as many as fit well.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
-            ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``.
+            ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``, ``single_precision``.
 
         Returns
         -------

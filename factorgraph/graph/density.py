@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from factorgraph.analysis import analysis_from
 from factorgraph.graph.coordinate import log_jacobian, value_from_coordinate
 from factorgraph.model.family import Family
@@ -67,6 +69,7 @@ class Signature:
     reads_shared: bool  # a model, not only a parent's parameter, reads a shared variable
     interface: tuple[int, ...]  # local positions that the draws involve, less those of ``fixed`` ones
     fixed: tuple[int, ...]  # draws that involve their own variable alone: normalised priors of local variables
+    single: bool = False  # the likelihood is computed in single precision
 
     @property
     def num_shared(self) -> int:
@@ -94,6 +97,9 @@ def values_of(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays)
 
 def log_likelihood(signature: Signature, values: list[Array], constants: tuple[Array, ...]) -> Array:
     """Sum of the analyses' log likelihoods at ``values``, -inf where an assertion fails; nats."""
+    if signature.single:
+        values = [jnp.asarray(value, jnp.float32) for value in values]
+        constants = tuple(jnp.asarray(c, jnp.float32) if c.dtype.kind == "f" else c for c in constants)
     instances, data = signature.structure.build(values, constants)
     total = 0.0
     for cls, attributes, instance in zip(signature.analyses, data, instances, strict=True):
@@ -101,7 +107,7 @@ def log_likelihood(signature: Signature, values: list[Array], constants: tuple[A
     if signature.structure.has_assertions:
         satisfied = signature.structure.satisfied(values, constants)
         total = namespace(total, satisfied).where(satisfied, total, -float("inf"))
-    return total
+    return jnp.asarray(total, float) if signature.single else total
 
 
 def log_draws(signature: Signature, phi: Array, z: Array, arrays: DatasetArrays, fixed: bool | None = None) -> Array:

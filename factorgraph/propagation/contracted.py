@@ -263,12 +263,11 @@ class ContractedPlate(abc.ABC):
         """(N, num, 1 + local) uniform numbers: each dataset's own, also where two have the same content, and each
         part's."""
         seen: dict[int, int] = {}
-        found = []
-        for seed in (self.shift[:, 0] * 2**53).astype(np.uint64):
+        found = np.empty((self.plate.size, num, 1 + self.plate.signature.num_local))
+        for row, seed in enumerate((self.shift[:, 0] * 2**53).astype(np.uint64)):
             seen[int(seed)] = seen.get(int(seed), 0) + 1
-            rng = np.random.default_rng([int(seed), seen[int(seed)], self.seed, part])
-            found.append(rng.random((num, 1 + self.plate.signature.num_local)))
-        return np.stack(found)
+            np.random.default_rng([int(seed), seen[int(seed)], self.seed, part]).random(out=found[row])
+        return found
 
     def points_of(self, phi: np.ndarray | Points) -> Points:
         """``phi`` as a function of row indices."""

@@ -29,6 +29,7 @@ from factorgraph.propagation.gaussian import Gaussian
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.integral_errors import inner_errors, log_factors_corrected
 from factorgraph.propagation.linked import linked
+from factorgraph.propagation.precision import in_single, precision_error
 from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
 from factorgraph.propagation.product_solution import ProductSolution, solve_product
 from factorgraph.propagation.report import NUM_DRAWS, are_enough, few_draws, moments_of, posterior_draws, values
@@ -82,6 +83,9 @@ class Settings:
     batch
         How many datasets a serial or stochastic schedule updates at a time; by default as many as make 64, or 8, steps
         of a sweep.
+    single_precision
+        Whether likelihoods that JAX can trace are computed in single precision; what that does to them is measured, see
+        `precision.PrecisionError`.
     delay
         How many updates late the posterior is that each of these updates sees, as where many machines work at once.
     """
@@ -97,6 +101,7 @@ class Settings:
     blocks: Any = None
     batch: int | None = None
     delay: int = 0
+    single_precision: bool = False
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -131,7 +136,13 @@ def solve(
     began = time.perf_counter()
     check_blocks(shared, settings.blocks)
     with jax.enable_x64(True), timed_compilation() as compilation:
+        if settings.single_precision:
+            plates = [in_single(p) if lane.name == "jax" else p for p, lane in zip(plates, lanes, strict=True)]
         found = linked(terms, shared, plates, lanes)
+        if found is not None and settings.single_precision:
+            raise GraphError(
+                "optimise: single_precision is for graphs whose shared variables are not linked to each other."
+            )
         if found is None:
             check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
             solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, resources, began)
@@ -353,6 +364,8 @@ def _solution(
     if corrected and correction is not None:
         spread = np.min(correction.spread_errors(values(shared, correction.phi)), axis=0)
     error = np.sqrt(sum((np.sum(c, axis=0) for c in contributions), np.zeros(graph.dimension)))
+    local = tuple(_local(plate, state, drawing) for plate in graph.plates)
+    rounding = precision_error(graph.plates, local, values(shared, phi)) if settings.single_precision else None
     return Solution(
         terms=terms,
         shared=shared,
@@ -371,7 +384,8 @@ def _solution(
         phi=phi,
         draws=values(shared, phi),
         log_joint=_log_joint(graph, correction, phi) if corrected else None,
-        local=tuple(_local(plate, state, drawing) for plate in graph.plates),
+        local=local,
+        precision_error=rounding,
         leave_one_out=tuple(density + more for density, more in zip(densities, added, strict=True)),
         inner_error=error,
         spread_error=spread,

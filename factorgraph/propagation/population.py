@@ -312,7 +312,7 @@ def _nodes(
     return Nodes(
         pool.z.astype(np.float32),
         pool.place,
-        log_interface_reference(signature, scales, _moved(signature, pool.z, pool.place)),
+        log_interface_reference(signature, scales, _moved(signature, pool.z, pool.place)).astype(np.float32),
         pool.likelihood,
         pool.base,
         pool.log_scale,

@@ -11,6 +11,7 @@ from factorgraph.graph.plates import SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.inner import LocalPosterior
+from factorgraph.propagation.precision import PrecisionError
 from factorgraph.propagation.sweep import SweepInfo
 
 
@@ -113,3 +114,4 @@ class Solution:
     seed: int
     seconds: float
     compile_seconds: float = 0.0
+    precision_error: PrecisionError | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -126,7 +127,12 @@ class TracedPlate(ContractedPlate):
 
     def _block_arrays(self, rows: np.ndarray) -> DatasetArrays:
         arrays = self.plate.arrays._replace(local=self.local_parameters)
-        return self._put(jax.tree.map(lambda array: array[rows], arrays))
+        found = jax.tree.map(lambda array: array[rows], arrays)
+        if self.plate.signature.single:
+            num = self.plate.signature.num_constants
+            data = (c.astype(np.float32) if c.dtype.kind == "f" else c for c in found.constants[:num])
+            found = found._replace(constants=(*data, *found.constants[num:]))
+        return self._put(found)
 
     def _put(self, arrays: Any) -> Any:
         """A tree of arrays with a leading axis over the datasets of a block, on the device or in parts on all."""
@@ -153,9 +159,10 @@ class TracedPlate(ContractedPlate):
         scale = np.resize(_LINE_SCALES, _LINES)[:, None]
         ends = scale * normal_points(2 * _LINES, local, seed=1).reshape(2, _LINES, local)
         start, step = jax.device_put(ends[0]), jax.device_put(0.5 * ends[1])
+        signature = replace(self.plate.signature, single=False)
         worst = [
             inner.third_differences(
-                self.plate.signature,
+                signature,
                 arrays,
                 self._put(points(block.rows)),
                 start,

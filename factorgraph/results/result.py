@@ -17,6 +17,7 @@ from factorgraph.graph.plates import Plate
 from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
+from factorgraph.propagation.precision import PrecisionError
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.corrected_result import CorrectedResult
@@ -33,6 +34,7 @@ from factorgraph.results.summary import summary_of
 from searches.status import Status
 
 _LARGEST_INNER_ERROR = 0.2  # posterior sds
+_LARGEST_ROUNDING = 0.05  # nats
 _LARGEST_SPREAD_ERROR = 0.1  # of a standard deviation
 _MOST_NAMES = 5
 
@@ -206,6 +208,11 @@ class Result:
         `fg.cache_compilations`."""
         return self._solution.compile_seconds
 
+    @property
+    def precision_error(self) -> PrecisionError | None:
+        """What single precision did to the likelihoods; None in double precision."""
+        return self._solution.precision_error
+
     @cached_property
     def ep(self) -> EPResult:
         """What expectation propagation itself found."""
@@ -365,6 +372,12 @@ class Result:
             concerns.append(
                 f"tails are so heavy that standard deviations are uncertain by up to {100.0 * largest:.0f} % "
                 f"({named}); quantiles are not"
+            )
+        rounding = self.precision_error
+        if rounding is not None and not rounding.log_likelihood < _LARGEST_ROUNDING:
+            concerns.append(
+                f"single precision is too coarse for these likelihoods: they are off by up to "
+                f"{rounding.log_likelihood:.2g} nats"
             )
         if self.quarantined:
             concerns.append(f"{len(self.quarantined)} dataset(s) were left out: {_named(self.quarantined)}")

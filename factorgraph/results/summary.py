@@ -60,6 +60,11 @@ def _header(solution: Solution) -> str:
         lines.append(f"log evidence (nats): {values}")
     else:
         lines.append(f"log evidence (nats): {solution.ep.log_evidence:.3f}")
+    if solution.precision_error is not None:
+        deforms, moves = solution.precision_error
+        lines.append(
+            f"likelihoods in single precision: off by {deforms:.1g} nats at most, log evidence by {moves:.1g} nats"
+        )
     return "\n".join(lines)
 
 
