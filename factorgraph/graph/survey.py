@@ -193,6 +193,49 @@ class Plate:
         options["covariates"] = rest | dict(options.get("covariates") or {})
         return cls(model, analysis, data, **options)
 
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        model: Any,
+        analysis: Callable[..., Any],
+        names: str | None = None,
+        **options: Any,
+    ) -> Plate:
+        """A plate from datasets one after the other, such as a loop that opens a file each.
+
+        Parameters
+        ----------
+        rows
+            Of each dataset its columns by name: arrays, numbers. Numbers that the analysis does not take are
+            covariates.
+        names
+            The column that names the datasets.
+        **options
+            Of `Plate`.
+        """
+        columns: dict[str, list[Any]] = {}
+        for number, row in enumerate(rows):
+            if number and row.keys() != columns.keys():
+                raise GraphError(
+                    f"Plate.from_rows: dataset {number} has the columns {', '.join(sorted(row))}, the first has "
+                    f"{', '.join(sorted(columns))}."
+                )
+            for key, value in row.items():
+                columns.setdefault(key, []).append(value)
+        if names is not None:
+            if names not in columns:
+                raise UnknownArgument(f"Plate.from_rows: there is no column {names!r}.{name_hint(names, columns)}")
+            options["names"] = columns.pop(names)
+        taken = _arguments_of(analysis)
+        data = {key: column for key, column in columns.items() if taken is None or key in taken}
+        rest = {
+            key: np.asarray(column) for key, column in columns.items() if key not in data and np.ndim(column[0]) == 0
+        }
+        options["covariates"] = rest | dict(options.get("covariates") or {})
+        return cls(model, analysis, data, **options)
+
     def __getitem__(self, name: str) -> Covariate:
         """The column ``name`` (N,) as a number of each dataset, for relations."""
         if name not in self._covariates:

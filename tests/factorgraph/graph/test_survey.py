@@ -500,3 +500,19 @@ def test_twenty_thousand_datasets_are_built_in_a_moment():
     assert graph.plates[0].size == num
     assert time.process_time() - began < 6.0  # one, on a quiet machine
     assert graph.plates[0].arrays.constants[0] is plate.parts[0].bucket.columns["y"]  # nothing copied
+
+
+def test_datasets_one_after_the_other():
+    rng = np.random.default_rng(2)
+    rows = [{"id": f"s{n}", "y": rng.normal(size=n), "error": np.full(n, 0.3), "mass": float(n)} for n in (3, 5, 4)]
+    plate = fg.Plate.from_rows(
+        iter(rows), model=fg.Model(Level, level=fg.GaussianPrior(0.0, 1.0)), analysis=Series, names="id", mask="mask"
+    )
+    assert plate.names == ("s3", "s5", "s4")
+    np.testing.assert_array_equal(plate["mass"].values, [3.0, 5.0, 4.0])
+    found = fg.FactorGraphModel(plate).factors[0].analysis
+    np.testing.assert_array_equal(found.y[found.mask], rows[0]["y"])
+    with pytest.raises(fg.GraphError, match="dataset 1 has the columns y, the first has error, y"):
+        fg.Plate.from_rows([{"y": 1.0, "error": 1.0}, {"y": 1.0}], model=Level, analysis=Series)
+    with pytest.raises(fg.UnknownArgument, match="no column 'name'"):
+        fg.Plate.from_rows(rows, model=Level, analysis=Series, names="name")
