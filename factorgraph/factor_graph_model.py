@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -22,6 +22,7 @@ from factorgraph.graph.factors import AnalysisFactor, HierarchicalFactor
 from factorgraph.graph.names import dataset_names_of, names_of
 from factorgraph.graph.network import network_of
 from factorgraph.graph.plates import Plate, SharedVariable, plates_of, shared_variables_of
+from factorgraph.graph.revision import extended, families_left, reduced
 from factorgraph.graph.survey import Plate as DeclaredPlate
 from factorgraph.graph.survey import PlateRow
 from factorgraph.graph.terms import Terms, terms_of
@@ -32,6 +33,7 @@ from factorgraph.model.info import info_of
 from factorgraph.model.structure import structure_of
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
+from factorgraph.propagation.earlier import Earlier
 from factorgraph.propagation.kept import KEPT_CLASSES
 from factorgraph.propagation.lanes import lane_of
 from factorgraph.propagation.optimise import Settings, solve
@@ -97,6 +99,7 @@ class FactorGraphModel(Analysis):
         parents = dict.fromkeys(f for f in factors if isinstance(f, HierarchicalFactor))
         given = [f for f in factors if not isinstance(f, HierarchicalFactor)]
         datasets, self.hierarchical_factors, self.rows = expanded_plates(given, tuple(parents))
+        self._given, self._given_names = factors, dataset_names_of(datasets)
         self.factors = enumerated(datasets, dataset_names_of(datasets), self.hierarchical_factors)
         if not self.factors:
             raise GraphError("FactorGraphModel: there is no dataset; pass at least one AnalysisFactor or Plate.")
@@ -191,6 +194,33 @@ class FactorGraphModel(Analysis):
         """The graph in the DOT language, a ``graphviz.Digraph``; its ``source`` needs no program."""
         return drawing.to_dot(self.networkx, **options)
 
+    # --- with other datasets ---
+
+    def extended(self, new_factors: Any) -> FactorGraphModel:
+        """The graph with more datasets: an `AnalysisFactor`, a `Plate`, or a list of these, with new
+        `HierarchicalFactor` objects among them. The parents draw what has been added to them since.
+
+        Raises
+        ------
+        GraphError
+            Nothing new, or a dataset that is there already, or has the name of one.
+        """
+        return self._made_of(extended(self._given, self._given_names, new_factors))
+
+    def without(self, names: Iterable[str] | str) -> FactorGraphModel:
+        """The graph without the datasets of these names. The others keep theirs.
+
+        Raises
+        ------
+        GraphError
+            A name that there is not, or the names of all.
+        """
+        return self._made_of(reduced(self._given, self._given_names, self.factors, names))
+
+    def _made_of(self, factors: Sequence[Any]) -> FactorGraphModel:
+        families = families_left(factors, self.terms.families)
+        return FactorGraphModel(*factors, name=self.name, families=families)
+
     # --- the two ways to solve it ---
 
     def log_likelihood_function(self, instance: Any) -> float:
@@ -217,6 +247,7 @@ class FactorGraphModel(Analysis):
         checkpoint: str | Path | Share | None = None,
         devices: Sequence[Any] | None = None,
         block_size: int | None = None,
+        earlier: Result | None = None,
         **settings: Any,
     ) -> Result:
         """Solve the graph by expectation propagation.
@@ -237,6 +268,9 @@ class FactorGraphModel(Analysis):
             default all local ones.
         block_size
             How many such datasets one device works on together, a multiple of 8; by default as many as fit well.
+        earlier
+            The result of a graph that has datasets in common with this one: what it explored of these is not explored
+            again. `Result.update` and `Result.without` are made of this. See `docs/streaming.md`.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
             ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``, ``single_precision``.
@@ -253,18 +287,20 @@ class FactorGraphModel(Analysis):
         DatasetsLeftOut
             With ``strict``: names the datasets and the reasons; its ``result`` is that of all others.
         """
-        allowed = [*Settings.__dataclass_fields__, "strict", "checkpoint", "devices", "block_size"]
+        allowed = [*Settings.__dataclass_fields__, "strict", "checkpoint", "devices", "block_size", "earlier"]
         for name in settings:
             if name not in allowed:
                 raise UnknownArgument(f"optimise() has no setting {name!r}.{name_hint(name, allowed)}")
         graph, chosen = (self.terms, self.shared, self.plates, self.lanes), Settings(**settings)
         resources = Resources(devices=None if devices is None else tuple(devices), block_size=block_size)
+        kept = _kept_of(earlier, checkpoint)
         if checkpoint is None:
-            solution = solve(*graph, chosen, optimiser, resources)
+            solution = solve(*graph, chosen, optimiser, resources, kept)
         else:
             with opened(checkpoint, self._manifest(chosen, optimiser), KEPT_CLASSES) as journal:
                 solution = solve(*graph, chosen, optimiser, replace(resources, journal=journal))
-        result = Result.from_solution(self, solution)
+        asked = {"optimiser": optimiser, "devices": devices, "block_size": block_size, "strict": strict, **settings}
+        result = Result.from_solution(self, solution, asked)
         if strict and result.quarantined:
             reasons = "; ".join(
                 f"{name}: {reason}" for name, reason in islice(result.quarantined.items(), _MOST_REASONS)
@@ -276,3 +312,25 @@ class FactorGraphModel(Analysis):
                 result,
             )
         return result
+
+
+def _kept_of(earlier: Any, checkpoint: Any) -> Earlier | None:
+    """What an ``earlier`` result knows of datasets.
+
+    Raises
+    ------
+    GraphError
+        It is none of `optimise`, or there is a checkpoint as well.
+    """
+    if earlier is None:
+        return None
+    if not isinstance(earlier, Result):
+        raise GraphError(
+            f"optimise(earlier=...): got {type(earlier).__name__}; the Result of another graph's optimise() is needed, "
+            "which keeps what its datasets are known by."
+        )
+    if checkpoint is not None:
+        raise GraphError(
+            "optimise: earlier= and checkpoint= exclude each other; a folder holds a run that began from nothing."
+        )
+    return earlier.kept

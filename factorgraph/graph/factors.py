@@ -161,6 +161,7 @@ class HierarchicalFactor:
             self.family, self.parameters = distribution.family_of(**parameters)
             self.arguments = dict(parameters)
         self._drawn: dict[Variable, Drawn] = {}
+        self._written: HierarchicalFactor | None = None
 
     @property
     def drawn_variables(self) -> tuple[Variable, ...]:
@@ -190,10 +191,15 @@ class HierarchicalFactor:
         """How each variable is drawn, discrete ones too."""
         return self._drawn
 
+    @property
+    def written(self) -> HierarchicalFactor:
+        """The parent that the user wrote down, of which this one may draw a part."""
+        return self if self._written is None else self._written
+
     def drawing(self, drawn: Mapping[Variable, Drawn]) -> HierarchicalFactor:
         """The same parent with other drawn variables."""
         twin = copy.copy(self)
-        twin._drawn = dict(drawn)
+        twin._drawn, twin._written = dict(drawn), self.written
         return twin
 
     def add_drawn_variable(self, variable: Variable | Sequence[Variable]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -241,6 +242,22 @@ class Plate:
         if name not in self._covariates:
             raise UnknownArgument(f"Plate {self.name!r} has no column {name!r}.{name_hint(name, self._covariates)}")
         return Covariate(name, self._covariates[name], self.names)
+
+    def take(self, rows: Sequence[int]) -> Plate:
+        """The plate of some of its datasets, ``rows`` in ascending order, which keep their names."""
+        chosen = np.asarray(rows, dtype=int)
+        twin = copy.copy(self)
+        twin.size, twin.has_names = len(chosen), True
+        twin.names = tuple(self.names[row] for row in chosen)
+        twin._covariates = {key: column[chosen] for key, column in self._covariates.items()}
+        parts = []
+        for part in self.parts:
+            inside = np.isin(part.rows, chosen)
+            if np.any(inside):
+                columns = {key: column[inside] for key, column in part.bucket.columns.items()}
+                parts.append(Part(twin, Bucket(np.searchsorted(chosen, part.rows[inside]), columns)))
+        twin.parts = tuple(parts)
+        return twin
 
     def __len__(self) -> int:
         return self.size

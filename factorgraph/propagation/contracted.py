@@ -24,7 +24,7 @@ from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.population import is_compressed
 from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
-from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, supported
+from factorgraph.propagation.surrogate import Surrogate, design_points, fit_surrogate, is_accurate, joined, supported
 from searches.quasi import normal_points
 from searches.status import Status
 
@@ -94,6 +94,8 @@ class ContractedPlate(abc.ABC):
         (N,) datasets explored by the costlier way.
     search_failures
         How the user's search of a dataset failed, by row: such a dataset was explored as if none had been asked for.
+    num_rounds
+        (N,) how many times the usual number of points each dataset was explored with, last time.
     num_calls
         (N,) points at which each dataset's likelihood was evaluated; one with its derivatives counts once, and Newton's
         steps to the modes of ``joint`` not at all.
@@ -111,6 +113,7 @@ class ContractedPlate(abc.ABC):
         self.journal = resources.journal  # where what cost time is kept
         self.method = "direct"
         self.num_calls = np.zeros(plate.size, dtype=np.int64)
+        self.num_rounds = np.zeros(plate.size, dtype=np.int64)
         self.is_escalated = np.zeros(plate.size, dtype=bool)
         self.search_failures: dict[int, str] = {}
         self.surrogate: Surrogate | None = None
@@ -166,30 +169,60 @@ class ContractedPlate(abc.ABC):
     def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
         """Explore the datasets (all, or the ``chosen`` rows) with the shared variables ``around`` there."""
 
-    def sharpen(self, around: Around) -> None:  # noqa: B027 (most methods are as sharp as they get)
-        """Prepare accurate evaluations with the shared variables ``around`` there, once the mode is found."""
+    def explore_more(self, around: Around, rows: np.ndarray) -> None:
+        """Explore the ``rows`` (n,), in ascending order, of which nothing is known, beside others that were taken
+        over."""
+        self.explore(around, proper=True, chosen=rows)
 
-    def fit_surrogate(self, around: Around) -> None:
-        """Let polynomials serve in place of the integrals ``around`` there, where they are accurate."""
+    def can_take_over(self, other: ContractedPlate) -> bool:
+        """Whether what the ``other`` plate has explored could be this plate's own."""
+        return False
+
+    def take_over(self, rows: np.ndarray, other: Any, theirs: np.ndarray) -> None:
+        """Let what an ``other`` plate explored of its rows ``theirs`` (n,) be known of these ``rows`` (n,), whose data
+        are the same. The other one stays as it is."""
+        self.method, self._widest, self._referenced = other.method, other._widest, True
+        self.local_parameters[rows] = other.local_parameters[theirs]
+        self.is_escalated[rows], self.num_rounds[rows] = other.is_escalated[theirs], other.num_rounds[theirs]
+        failed = {int(their): int(row) for row, their in zip(rows, theirs, strict=True)}
+        self.search_failures.update({failed[k]: said for k, said in other.search_failures.items() if k in failed})
+
+    def sharpen(  # noqa: B027 (most methods are as sharp as they get)
+        self, around: Around, known: tuple[np.ndarray, Surrogate] | None = None
+    ) -> None:
+        """Prepare accurate evaluations with the shared variables ``around`` there, once the mode is found; ``known``
+        are rows (n,) and polynomials of these, in this order, from an earlier time."""
+
+    def fit_surrogate(self, around: Around, known: tuple[np.ndarray, Surrogate] | None = None) -> None:
+        """Let polynomials serve in place of the integrals ``around`` there, where they are accurate; those ``known``
+        as they are, see `sharpen`, where they still serve."""
         num_shared = self.plate.signature.num_shared
         if not supported(num_shared):
             return
         centre, local = around.marginals(self.plate.shared_index)
         fitted, held_back = design_points(num_shared)
         z = np.concatenate([fitted, held_back])
-        everyone = np.arange(self.plate.size)
+        chosen = everyone = np.arange(self.plate.size)
+        if known is not None:
+            serving = known[1].serves(centre[known[0]], local[known[0]])
+            known = known[0][serving], known[1].of(np.flatnonzero(serving))
+            chosen = np.setdiff1d(everyone, known[0])
+            if not len(chosen):
+                self.surrogate = known[1].of(np.argsort(known[0]))
+                return
         values, errors = self.integrate(
-            lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z), everyone
+            lambda rows: centre[rows][:, None] + np.einsum("bij,nj->bni", local[rows], z), chosen
         )
         finite, num = np.isfinite(values), len(fitted)
         lost = ~np.any(finite, axis=1)
         if not np.all(finite[~lost]):
             return
-        surrogate = fit_surrogate(centre, local, fitted, values[:, :num], errors[:, :num], lost)
-        phi = centre[:, None] + np.einsum("bij,nj->bni", local, held_back)
-        predicted, _, _ = surrogate.evaluate(np.arange(self.plate.size), phi)
+        surrogate = fit_surrogate(centre[chosen], local[chosen], fitted, values[:, :num], errors[:, :num], lost)
+        phi = centre[chosen][:, None] + np.einsum("bij,nj->bni", local[chosen], held_back)
+        predicted, _, _ = surrogate.evaluate(np.arange(len(chosen)), phi)
         if is_accurate(values[~lost, num:] - predicted[~lost]):
-            self.surrogate = surrogate
+            order = np.argsort(chosen if known is None else np.concatenate([known[0], chosen]))
+            self.surrogate = surrogate if known is None else joined(known[1], surrogate).of(order)
 
     def log_factors(self, phi: np.ndarray | Points, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """log f (N, n) of each dataset at its own points, and the error (N, n) of its integral.
@@ -220,9 +253,9 @@ class ContractedPlate(abc.ABC):
     def integrate(self, points: Points, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`log_factors` by integrals; ``points`` may be asked for those of rows that are not ``chosen``."""
 
-    def afresh(self, points: Points) -> Afresh | None:
-        """log f (N, n) of each dataset at its own ``points`` (N, n, shared), by integrals done for these alone; None
-        where the method's own are as good."""
+    def afresh(self, points: Points, chosen: np.ndarray | None = None) -> Afresh | None:
+        """log f (N, n) of each dataset, or of the ``chosen`` rows, at its own ``points`` (N, n, shared), by integrals
+        done for these alone; None where the method's own are as good."""
         return None
 
     def errors_within(self, points: Points) -> tuple[np.ndarray, np.ndarray] | None:
@@ -283,6 +316,25 @@ class ContractedPlate(abc.ABC):
         -------
         Whether anything changed: a reference that still covers the predictive density without being much wider is kept.
         """
+        positions, parameters, tails = self._wanted_reference(phi)
+        if self._referenced and np.all(_adequate(self.local_parameters[:, positions], parameters[:, positions])):
+            return False
+        self.local_parameters, self._referenced = parameters, True
+        self._widest = _WIDEST * max(1.0, tails / _TOLERATED_TAIL)
+        return True
+
+    def outgrown(self, phi: np.ndarray) -> np.ndarray:
+        """(N,) datasets whose reference does not cover the predictive density over ``phi`` (n, D), or is much wider."""
+        positions, parameters, _ = self._wanted_reference(phi)
+        return ~_adequate(self.local_parameters[:, positions], parameters[:, positions])
+
+    def set_reference_of(self, rows: np.ndarray, phi: np.ndarray) -> None:
+        """`set_reference` of some datasets, which are explored next; the width of references stays that of all."""
+        self.local_parameters[rows] = self._wanted_reference(phi)[1][rows]
+
+    def _wanted_reference(self, phi: np.ndarray) -> tuple[list[int], np.ndarray, float]:
+        """Positions of what is drawn from a parent, coordinates (N, local, 4) centred on its predictive density over
+        ``phi`` (n, D), and how much farther than normal ones its tails reach."""
         signature = self.plate.signature
         drawn = [
             slot for slot, family in signature.draws if not signature.roles[slot].shared and not _is_improper(family)
@@ -299,12 +351,7 @@ class ContractedPlate(abc.ABC):
             tails = max(tails, _tail_of(t, middle, 0.5 * (high - low)))
             parameters[:, role.position, 2] = middle
             parameters[:, role.position, 3] = np.maximum(_WIDER * 0.5 * (high - low), 1e-12 * np.abs(middle) + _TINY)
-        positions = [signature.roles[slot].position for slot in drawn]
-        if self._referenced and _adequate(self.local_parameters[:, positions], parameters[:, positions]):
-            return False
-        self.local_parameters, self._referenced = parameters, True
-        self._widest = _WIDEST * max(1.0, tails / _TOLERATED_TAIL)
-        return True
+        return [signature.roles[slot].position for slot in drawn], parameters, tails
 
     def _predictive(self, phi: np.ndarray) -> dict[int, np.ndarray]:
         """Draws (N, n) of every slot, parents first; ``phi`` (n, D) in coordinates."""
@@ -361,12 +408,12 @@ def _tail_of(t: np.ndarray, middle: np.ndarray, unit: np.ndarray) -> float:
     return float(max(1.0, np.max(reach, initial=1.0)))
 
 
-def _adequate(old: np.ndarray, new: np.ndarray) -> bool:
-    """Whether coordinates (N, k, 4) still serve: centred within half their scale, and at most twice as wide as
+def _adequate(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """(N,) whether coordinates (N, k, 4) still serve: centred within half their scale, and at most twice as wide as
     asked."""
     ratio = new[..., 3] / old[..., 3]
     shift = np.abs(new[..., 2] - old[..., 2]) / old[..., 3]
-    return bool(np.all((ratio > 0.5) & (ratio < 1.1) & (shift < 0.5)))
+    return np.all((ratio > 0.5) & (ratio < 1.1) & (shift < 0.5), axis=1)
 
 
 def _shifts(fingerprints: np.ndarray, seed: int, dimension: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.linked import FieldComponents
 from factorgraph.propagation.regression import design
+from factorgraph.propagation.surrogate import Surrogate
 from searches.importance import TRUSTED_K_HAT
 from searches.pareto import pareto_k
 from searches.quasi import normal_points
@@ -218,7 +219,7 @@ class FieldPlate(ContractedPlate):
         pairs = np.stack([z, -z], axis=2).reshape(num, -1, self.field.size)[:, :num_draws]
         return pairs, np.repeat(log_gaussian, 2, axis=2)[..., :num_draws]
 
-    def sharpen(self, around: Around) -> None:
+    def sharpen(self, around: Around, known: tuple[np.ndarray, Surrogate] | None = None) -> None:
         self._is_rough = False
         here = _Here(self, around)
         for plate in self.inner:

@@ -42,6 +42,7 @@ from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.reference import Frame, joint_reference, log_base, reference_of
 from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.searched import NOT_THERE, explored_by
+from factorgraph.propagation.surrogate import Surrogate
 from searches import mixture as mixtures
 from searches.adaptive_importance import Adaptation, adapt_on_host, point_table, proposal_of, shifted
 from searches.mixture import Mixture
@@ -198,12 +199,16 @@ class HostPlate(ContractedPlate):
         self.surrogate, self._num_points = None, _NUM_POINTS
         scales = self.reference_scales(proper)
         rows = [int(row) for row in (range(self.plate.size) if chosen is None else chosen)]
+        self.num_rounds[rows] = rounds
         pieces = (self._exploration(row, scales, around, rounds) for row in rows)
         for row, outcome in zip(rows, self.journal.each("explored", pieces), strict=True):
             self._rules[row] = outcome.noted(self, row)
         if self.method == "population":
-            rules = jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules)
-            self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
+            self._stack_rules()
+
+    def _stack_rules(self) -> None:
+        rules = jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *self._rules)
+        self._block_rules = [jax.tree.map(lambda a, b=b: jax.device_put(a[b.rows]), rules) for b in self._blocks]
 
     def _exploration(self, row: int, scales: np.ndarray, around: Around, rounds: int) -> Piece:
         """Of one dataset, on the host."""
@@ -302,10 +307,22 @@ class HostPlate(ContractedPlate):
         table = point_table(_ADAPTATION_POINTS, dimension, MAX_STAGES, self.seed)
         return adapt_on_host(likelihood, reference, table, shift, num_components=_NUM_COMPONENTS)
 
-    def sharpen(self, around: Around) -> None:
+    def can_take_over(self, other: ContractedPlate) -> bool:
+        return type(other) is type(self) and other._optimiser is self._optimiser
+
+    def take_over(self, rows: np.ndarray, other: HostPlate, theirs: np.ndarray) -> None:
+        super().take_over(rows, other, theirs)
+        for row, their in zip(rows.tolist(), theirs.tolist(), strict=True):
+            self._rules[row] = other._rules[their]
+            if their in other.failures:
+                self.failures[row] = other.failures[their]
+        if self.method == "population" and len(rows) == self.plate.size:
+            self._stack_rules()
+
+    def sharpen(self, around: Around, known: tuple[np.ndarray, Surrogate] | None = None) -> None:
         if self.method == "joint":
             self._num_points = _SHARP_POINTS
-            self.fit_surrogate(around)
+            self.fit_surrogate(around, known)
 
     # --- evaluation ---
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
+from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.gaussian import marginals
 from factorgraph.propagation.regression import design, factor_values, points_of
 from factorgraph.propagation.state import ContractedGraph, EPState, quarantined
 
 _FEWEST_AFRESH = 64.0  # effective points of an integral done once more
+_NUM_TRIED, _TOLERATED_CHANGE = 16, 0.05  # of datasets whose correction is known; nats of all of them
+
+
+class Known(NamedTuple):
+    """What was added to log f of the datasets of a plate at an earlier time, (N,) each: of which ``rows`` it is known,
+    how much, and the variance that was left."""
+
+    rows: np.ndarray
+    added: np.ndarray
+    variance: np.ndarray
 
 
 def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -44,28 +58,59 @@ def inner_errors(graph: ContractedGraph, state: EPState) -> tuple[list[np.ndarra
 
 
 def log_factors_corrected(
-    graph: ContractedGraph, state: EPState, variances: list[np.ndarray]
+    graph: ContractedGraph, state: EPState, variances: list[np.ndarray], known: Sequence[Known] | None = None
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What to add to log f of every dataset (N,), by plate, and the variance of what is then known of it.
 
     The integrals of the run serve all phi; over the posterior they are done once more, by points drawn for it alone.
     The mean of what both differ by is an error of the evidence; its slope is that of the means, see `inner_errors`.
+    Of those that are ``known``, by plate, that is taken over; of some of them it is found again, and of all where these
+    do not agree.
     """
     added, left = [], []
-    for plate, variance in zip(graph.plates, variances, strict=True):
-        index = plate.plate.shared_index
-        where = (state.origin, state.scale, *marginals(state.mean, state.covariance, index), _crosses(index.shape[1]))
-        found = plate.afresh(points_of(plate, *where))
-        if found is None:
+    for number, (plate, variance) in enumerate(zip(graph.plates, variances, strict=True)):
+        if not plate.is_refinable:
             added.append(np.zeros(plate.plate.size))
             left.append(variance)
             continue
-        with np.errstate(invalid="ignore"):
-            difference = np.mean(found.value - factor_values(plate, *where)[0], axis=1)
-        better = np.isfinite(difference) & (np.min(found.num_effective, axis=1) >= _FEWEST_AFRESH)
-        added.append(np.where(better, difference, 0.0))
-        left.append(np.where(better, np.mean(found.error, axis=1) ** 2, variance))
+        taken = None if known is None else known[number]
+        if taken is None or not np.any(taken.rows):
+            more, rest = _corrected(plate, state, variance, np.arange(plate.plate.size))
+        else:
+            tried = np.flatnonzero(taken.rows)
+            tried = tried[np.unique(np.linspace(0, len(tried) - 1, _NUM_TRIED).astype(int))]
+            chosen = np.union1d(np.flatnonzero(~taken.rows), tried)
+            some, its_rest = _corrected(plate, state, variance, chosen)
+            off = (some - taken.added[chosen])[np.isin(chosen, tried)]
+            if (
+                np.sum(taken.rows) * np.abs(np.mean(off)) + np.sqrt(np.sum(taken.rows)) * np.std(off)
+                > _TOLERATED_CHANGE
+            ):
+                more, rest = _corrected(plate, state, variance, np.arange(plate.plate.size))
+            else:
+                more, rest = taken.added.copy(), taken.variance.copy()
+                more[chosen], rest[chosen] = some, its_rest
+        added.append(more)
+        left.append(rest)
     return added, left
+
+
+def _corrected(
+    plate: ContractedPlate, state: EPState, variance: np.ndarray, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`log_factors_corrected` of the ``chosen`` rows (n,) of one plate."""
+    size, index = plate.plate.size, plate.plate.shared_index
+    mean, factor = marginals(state.mean, state.covariance, index)
+    z = _crosses(index.shape[1])
+    points = points_of(plate, state.origin, state.scale, mean, factor, z)
+    found = plate.afresh(points, None if len(chosen) == size else chosen)
+    if found is None:
+        return np.zeros(len(chosen)), variance[chosen]
+    values, _ = factor_values(plate, state.origin, state.scale, mean[chosen], factor[chosen], z, chosen)
+    with np.errstate(invalid="ignore"):
+        difference = np.mean(found.value - values, axis=1)
+    better = np.isfinite(difference) & (np.min(found.num_effective, axis=1) >= _FEWEST_AFRESH)
+    return np.where(better, difference, 0.0), np.where(better, np.mean(found.error, axis=1) ** 2, variance[chosen])
 
 
 def _crosses(dimension: int) -> np.ndarray:

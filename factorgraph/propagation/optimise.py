@@ -23,11 +23,12 @@ from factorgraph.graph.terms import Terms
 from factorgraph.model.family import Flat
 from factorgraph.propagation.contracted import ContractedPlate, Lane
 from factorgraph.propagation.correction import Correction, correct, is_doubtful, is_gaussian, tempered
+from factorgraph.propagation.earlier import Earlier, TakenOver, go_on, kept_of, known_corrections
 from factorgraph.propagation.expanded import expanded
 from factorgraph.propagation.factorised import blocks_of, check_blocks
 from factorgraph.propagation.gaussian import Gaussian
 from factorgraph.propagation.inner import LocalPosterior
-from factorgraph.propagation.integral_errors import inner_errors, log_factors_corrected
+from factorgraph.propagation.integral_errors import Known, inner_errors, log_factors_corrected
 from factorgraph.propagation.linked import linked
 from factorgraph.propagation.precision import in_single, precision_error
 from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
@@ -130,9 +131,11 @@ def solve(
     settings: Settings,
     optimiser: Any = None,
     resources: Resources = DEFAULT_RESOURCES,
+    earlier: Earlier | None = None,
 ) -> Solution:
     """Solve the contracted graph. Deterministic: the same graph and settings give the same answer bitwise, also where a
-    journal of the ``resources`` has a part of it already."""
+    journal of the ``resources`` has a part of it already. What an ``earlier`` solution knows of datasets is not found
+    again."""
     began = time.perf_counter()
     check_blocks(shared, settings.blocks)
     with jax.enable_x64(True), timed_compilation() as compilation:
@@ -145,14 +148,14 @@ def solve(
             )
         if found is None:
             check_scalars(terms.families, shared, plates, blocks_of(shared, settings.blocks))
-            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, resources, began)
+            solution, _ = _solved(terms, shared, plates, lanes, settings, optimiser, resources, began, earlier)
         else:
             check_scalars(terms.families, found.shared, found.plates, blocks_of(found.shared, settings.blocks))
             _warn_of_fields(len(shared) - len(found.shared), settings)
             over_hubs, draws = _solved(
                 terms, found.shared, found.plates, found.lanes, settings, optimiser, resources, began
             )
-            solution = expanded(over_hubs, draws, found, shared, began)
+            solution = replace(expanded(over_hubs, draws, found, shared, began), kept=None, taken_over=())
     return replace(solution, compile_seconds=compilation.seconds)
 
 
@@ -176,9 +179,15 @@ def _solved(
     optimiser: Any,
     resources: Resources,
     began: float,
+    earlier: Earlier | None = None,
 ) -> tuple[Solution, Draws]:
     """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
-    graph, start = prepare(shared, plates, lanes, settings.seed, optimiser, resources)
+    going_on = None if earlier is None else go_on(shared, plates, lanes, settings.seed, optimiser, resources, earlier)
+    if going_on is not None:
+        graph, start, taken = going_on
+    else:
+        graph, start = prepare(shared, plates, lanes, settings.seed, optimiser, resources)
+        taken = ()
     graph = replace(graph, blocks=blocks_of(shared, settings.blocks))
     first = initial_state(graph, start)
     state, history, converged = _run(graph, first, settings)
@@ -191,7 +200,10 @@ def _solved(
         converged = False
     is_exact = product is not None and product.is_exact
     correction = None if is_exact else _correction(shared, graph, state, start, settings)
-    solution = _solution(terms, shared, graph, state, product, history, converged, correction, settings, began)
+    known = known_corrections(graph, state, taken, earlier, shared) if taken and earlier is not None else None
+    solution = _solution(
+        terms, shared, graph, state, start, product, history, converged, correction, settings, began, taken, known
+    )
     return solution, _drawing(state, product, correction if solution.is_corrected else None)
 
 
@@ -260,12 +272,17 @@ def _refined(
         refinable = [(p, c) for p, c in zip(graph.plates, contributions, strict=True) if p.is_refinable]
         if not refinable:
             break
+        is_finer = False
         for plate, contribution in refinable:
+            rounds = _REFINING_ROUNDS ** (attempt + 1)
             worst = _dominant(contribution / np.maximum(total, 1e-300) ** 2)
+            worst = worst[plate.num_rounds[worst] < rounds]
             if len(worst):
-                rounds = _REFINING_ROUNDS ** (attempt + 1)
+                is_finer = True
                 plate.explore(around, proper=True, rounds=rounds, chosen=worst)
                 plate.sharpen(around)
+        if not is_finer:  # an earlier run has done what can be done
+            continue
         state, more, converged = _run(graph, state, settings)
         history = history + more
     return graph, state, history, converged
@@ -328,12 +345,15 @@ def _solution(
     shared: tuple[SharedVariable, ...],
     graph: ContractedGraph,
     state: EPState,
+    start: Start,
     product: ProductSolution | None,
     history: list[SweepInfo],
     converged: bool,
     correction: Correction | None,
     settings: Settings,
     began: float,
+    taken: tuple[TakenOver, ...],
+    known: list[Known] | None,
 ) -> Solution:
     corrected = correction is not None and correction.k_hat < TRUSTED_K_HAT
     note = _evidence_note(terms, shared, graph)
@@ -345,7 +365,8 @@ def _solution(
     status = tuple(plate.reported(found) for plate, found in zip(graph.plates, status, strict=True))
     densities = leave_one_out(graph, state) if product is None else product.leave_one_out
     contributions, variances = inner_errors(graph, state)
-    added, variances = log_factors_corrected(graph, state, variances)
+    added, variances = log_factors_corrected(graph, state, variances, known)
+    kept = kept_of(shared, graph, state, start, settings.seed, added, variances)
     more = np.nan if note else sum(map(np.sum, added))
     ep = replace(ep, log_evidence=ep.log_evidence + more)
     variance, found = float(sum(map(np.sum, variances))), None
@@ -395,6 +416,8 @@ def _solution(
         log_evidence_note=note,
         seed=settings.seed,
         seconds=time.perf_counter() - began,
+        kept=kept,
+        taken_over=taken,
     )
 
 
@@ -432,7 +455,8 @@ def _local(plate: ContractedPlate, state: EPState, drawing: Draws) -> LocalPoste
     phi = drawing(num)
     chance = plate.chances(len(phi))
     found = plate.local_posterior(phi, chance)
-    uncertain = np.flatnonzero(np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1))
+    is_uncertain = np.any(found.error > _TOLERATED_LOCAL_ERROR * found.standard_deviation, axis=1)
+    uncertain = np.flatnonzero(is_uncertain & (plate.num_rounds < _LOCAL_ROUNDS))
     if plate.is_refinable and len(uncertain):
         around = Gaussian(*state.phi_moments())
         plate.explore(around, proper=True, rounds=_LOCAL_ROUNDS, chosen=uncertain)

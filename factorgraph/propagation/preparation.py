@@ -74,18 +74,25 @@ def prepare(
 def explore_around(graph: ContractedGraph, start: Start) -> bool:
     """Explore the datasets with the shared variables where ``start`` has them; whether any had to be."""
     moved = False
-    factor = np.linalg.cholesky(start.covariance) if graph.dimension else start.covariance
-    phi = start.mean + normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4) @ factor.T
-    for number, other in enumerate(start.others, start=1):
-        rows = slice(number, None, len(start.others) + 1)
-        z = normal_points(_PREDICTIVE_DRAWS, graph.dimension, seed=4)[rows]
-        phi[rows] = other.mean + z @ np.linalg.cholesky(other.covariance).T
+    phi = phi_draws([(mode.mean, mode.covariance) for mode in (start, *start.others)])
     for plate in graph.plates:
         changed = plate.set_reference(phi)
         if plate.explored and (changed or plate.method == "joint"):
             plate.explore(Gaussian(start.mean, start.covariance), proper=True)
             moved = True
     return moved
+
+
+def phi_draws(modes: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Draws (n, D) of normal distributions with these means (D,) and covariances (D, D), in turn."""
+    mean, covariance = modes[0]
+    z = normal_points(_PREDICTIVE_DRAWS, len(mean), seed=4)
+    factor = np.linalg.cholesky(covariance) if len(mean) else covariance
+    phi: np.ndarray = mean + z @ factor.T
+    for number, (mean, covariance) in enumerate(modes[1:], start=1):
+        rows = slice(number, None, len(modes))
+        phi[rows] = mean + z[rows] @ np.linalg.cholesky(covariance).T
+    return phi
 
 
 def prior_draws(shared: Sequence[SharedVariable]) -> tuple[np.ndarray, bool]:

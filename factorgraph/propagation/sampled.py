@@ -12,6 +12,7 @@ from factorgraph.graph.density import log_draws
 from factorgraph.graph.samples_factor import SamplesAnalysis
 from factorgraph.model.structure import structure_of
 from factorgraph.propagation.blocks import Block
+from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.gaussian import Around
 from factorgraph.propagation.population import Nodes
 from factorgraph.propagation.traced import TracedPlate
@@ -85,6 +86,9 @@ class SampledPlate(TracedPlate):
         column = {variable: i for i, variable in enumerate(order)}
         columns = [column[variable] for variable in self.plate.local[row]]
         return analysis.theta[:, columns], analysis.weight, analysis.log_prior[:, columns]
+
+    def can_take_over(self, other: ContractedPlate) -> bool:
+        return False  # reading the draws costs nothing
 
     def explore(self, around: Around, *, proper: bool, rounds: int = 1, chosen: np.ndarray | None = None) -> None:
         self._mean, _ = around.marginals(self.plate.shared_index)

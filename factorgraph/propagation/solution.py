@@ -10,6 +10,7 @@ import numpy as np
 from factorgraph.graph.plates import SharedVariable
 from factorgraph.graph.terms import Terms
 from factorgraph.propagation.contracted import ContractedPlate
+from factorgraph.propagation.earlier import Earlier, TakenOver
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.precision import PrecisionError
 from factorgraph.propagation.sweep import SweepInfo
@@ -84,6 +85,10 @@ class Solution:
         the answer is EP's own, it does not cover the error of EP.
     log_evidence_note
         Why ``log_evidence`` is nan, or empty.
+    kept
+        From what another run with datasets of this one may go on; None where there is nothing of the kind.
+    taken_over
+        Per plate, what was known from an earlier run; empty where this one began from nothing.
     """
 
     terms: Terms
@@ -115,3 +120,5 @@ class Solution:
     seconds: float
     compile_seconds: float = 0.0
     precision_error: PrecisionError | None = None
+    kept: Earlier | None = None
+    taken_over: tuple[TakenOver, ...] = ()

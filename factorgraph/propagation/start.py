@@ -8,6 +8,7 @@ of the posterior. The same regression gives the sites.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,6 +77,12 @@ def find_start(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray,
         return first
     more = [_climb(graph, mean + factor @ z[i], covariance) for i in _far_apart(z, order)]
     return _with_others([first, *more])
+
+
+def find_start_from(graph: ContractedGraph, modes: Sequence[tuple[np.ndarray, np.ndarray]]) -> Start:
+    """Climb from modes that are known, means (D,) and covariances (D, D), and look for no others."""
+    found = [find_start(graph, *mode, scout=False) for mode in modes]
+    return found[0] if len(found) == 1 else _with_others(found)
 
 
 def _climb(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> Start:

@@ -19,6 +19,7 @@ _POINTS_PER_MONOMIAL = 3
 _SPREAD = 2.2  # of the points, in standard deviations
 _REACH = 4.5  # standard deviations beyond which the polynomial is not to be used
 _HELD_BACK = 16
+_MOVED, _NARROWER, _WIDER = 0.7, 0.6, 1.2  # where the polynomials of an earlier time still serve
 _TOLERATED = 0.05  # nats of the sum over datasets, root mean square over the points held back
 
 
@@ -43,6 +44,28 @@ class Surrogate:
         z = np.where(far[..., None], 0.0, z)
         found = np.einsum("bkp,bnp->bkn", self.coefficients[rows], _monomials(z, self.degree))
         return np.where(lost, -np.inf, found[:, 0]), found[:, 1], far
+
+    def of(self, rows: np.ndarray) -> Surrogate:
+        """Those of ``rows`` (n,)."""
+        return Surrogate(self.mean[rows], self.inverse[rows], self.coefficients[rows], self.lost[rows], self.degree)
+
+    def serves(self, mean: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """(N,) whether normal distributions of ``mean`` (N, d) and Cholesky ``factor`` (N, d, d) lie, with about the
+        same size, where the polynomials were fitted."""
+        moved = np.linalg.norm(np.einsum("bij,bj->bi", self.inverse, mean - self.mean), axis=1)
+        sizes = np.linalg.svd(self.inverse @ factor, compute_uv=False)
+        return (moved < _MOVED) & np.all((sizes > _NARROWER) & (sizes < _WIDER), axis=1)
+
+
+def joined(first: Surrogate, second: Surrogate) -> Surrogate:
+    """Both, one after the other."""
+    return Surrogate(
+        np.concatenate([first.mean, second.mean]),
+        np.concatenate([first.inverse, second.inverse]),
+        np.concatenate([first.coefficients, second.coefficients]),
+        np.concatenate([first.lost, second.lost]),
+        first.degree,
+    )
 
 
 def supported(dimension: int) -> bool:

@@ -33,6 +33,7 @@ from factorgraph.propagation.reference import DatasetTarget, Frame
 from factorgraph.propagation.regression import num_points
 from factorgraph.propagation.resources import DEFAULT_RESOURCES, Resources
 from factorgraph.propagation.searched import NOT_THERE, explored_by
+from factorgraph.propagation.surrogate import Surrogate
 from searches.adaptive_importance import Adaptation, point_table, unexplored
 from searches.quasi import normal_points, uniform_points
 from searches.target import Target
@@ -57,6 +58,11 @@ _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by 
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
 _BLOCKS_AT_ONCE = 16  # are explored, and again where that is needed, before others: two sets of nodes, but not of all
 _MOST_IMPROVEMENTS, _GOOD_FRACTION, _WORTHWHILE = 3, 0.4, 1.3
+
+
+def _rounds_for(size: int) -> int:
+    """Of the final sample, for a plate of ``size`` datasets."""
+    return next((more for most, more in _ROUNDS if size <= most), 1)
 
 
 def _on_host(rule: Any) -> Any:
@@ -196,7 +202,8 @@ class TracedPlate(ContractedPlate):
         scales = self._scales = jax.device_put(self.reference_scales(proper))
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
-        rounds *= next((more for most, more in _ROUNDS if self.plate.size <= most), 1)
+        self.num_rounds[slice(None) if chosen is None else chosen] = rounds
+        rounds *= _rounds_for(self.plate.size)
         if self.method == "joint":  # its points are found anew at every phi
             rules = self._explore_joint(blocks, scales, around, run)
             if chosen is None:
@@ -207,6 +214,46 @@ class TracedPlate(ContractedPlate):
             self._explore_all(scales, rounds, run)
         else:
             self._replace(self._explore_population(blocks, scales, rounds, self._known(blocks)), blocks, chosen)
+
+    def can_take_over(self, other: ContractedPlate) -> bool:
+        if type(other) is not type(self) or other._optimiser is not self._optimiser:
+            return False
+        if other.method == "joint":
+            return True
+        ours, theirs = self.plate.size, other.plate.size
+        kept_all = not population.is_compressed(self.plate.signature)  # then the number of nodes depends on the size
+        return _rounds_for(ours) <= _rounds_for(theirs) and not (
+            kept_all and (ours > _MANY_DATASETS) != (theirs > _MANY_DATASETS)
+        )
+
+    def take_over(self, rows: np.ndarray, other: TracedPlate, theirs: np.ndarray) -> None:
+        super().take_over(rows, other, theirs)
+        self._scales, rule = other._scales, other._rule_of(theirs)
+        place = np.zeros(self.plate.size, dtype=int)  # of others, as if they were the first, until they are explored
+        place[rows] = np.arange(len(rows))
+        self._rules = [
+            jax.tree.map(lambda array, at=place[block.rows]: np.ascontiguousarray(array[at]), rule)
+            for block in self._blocks
+        ]
+        self._upload()
+
+    def set_reference_of(self, rows: np.ndarray, phi: np.ndarray) -> None:
+        super().set_reference_of(rows, phi)
+        self._upload()
+
+    def explore_more(self, around: Around, rows: np.ndarray) -> None:
+        self.surrogate, self.num_rounds[rows] = None, 1
+        blocks, run = blocks_of(rows, self._block_size), None if self._optimiser is None else self._optimiser.explore
+        if self.method == "joint":
+            self._replace(self._explore_joint(blocks, self._scales, around, run), blocks, rows)
+            return
+        scales, rounds = self._scales, _rounds_for(self.plate.size)
+        self.is_escalated[rows] = False
+        self._replace(self._explore_population(blocks, scales, rounds, self._starts(blocks, run)), blocks, rows)
+        if run is not None:
+            self._distrust(scales, rounds, rows)
+        self._improve(scales, rounds, rows)
+        self._escalate(scales, rounds, rows if run is None else np.intersect1d(rows, list(self.search_failures)))
 
     def _explore_all(self, scales: Any, rounds: int, run: Any) -> None:
         """Explore every dataset of a population: by importance sampling, or a search ``run``; then those again that it
@@ -220,7 +267,7 @@ class TracedPlate(ContractedPlate):
             if run is None:
                 self._improve(scales, rounds, np.concatenate([block.rows[: int(block.num)] for block in part]))
         if run is not None:
-            self._distrust(scales, rounds)
+            self._distrust(scales, rounds, everything)
             self._improve(scales, rounds, everything)
         self._escalate(scales, rounds, everything if run is None else np.array(list(self.search_failures), int))
 
@@ -245,12 +292,12 @@ class TracedPlate(ContractedPlate):
             found[rows[: int(num)]] = np.asarray(self._rules[number].sample_fraction)[: int(num)]
         return found
 
-    def _distrust(self, scales: Any, rounds: int) -> None:
-        """Explore as if no search had been asked for those datasets to which its samples did not lead.
+    def _distrust(self, scales: Any, rounds: int, chosen: np.ndarray) -> None:
+        """Explore as if no search had been asked for those of the ``chosen`` rows to which its samples did not lead.
 
         Before any improvement: a mixture fitted to the one point that counts would confirm itself.
         """
-        rows = np.flatnonzero(~self._reach().is_sound)
+        rows = np.intersect1d(np.flatnonzero(~self._reach().is_sound), chosen)
         rows = np.setdiff1d(rows, list(self.search_failures))
         if not len(rows):
             return
@@ -267,7 +314,7 @@ class TracedPlate(ContractedPlate):
         reach = self._reach()
         possible = np.isin(np.arange(self.plate.size), chosen) & (reach.ess_fraction > 0.0)  # zero: nothing to find
         suspect = possible & (~reach.is_sound | (reach.log_loss > _SUSPECT_LOSS))
-        rows = np.flatnonzero(possible if np.mean(suspect) >= _SUSPECT_SHARE else suspect)
+        rows = np.flatnonzero(possible if np.mean(suspect | self.is_escalated) >= _SUSPECT_SHARE else suspect)
         if not len(rows):
             return
         blocks = blocks_of(rows, self._block_size)
@@ -404,11 +451,11 @@ class TracedPlate(ContractedPlate):
         every = np.minimum(np.arange(len(rows)), int(count) - 1)
         return jax.tree.map(lambda *parts: self._put(np.stack(parts)[every]), *(one.adaptation for one in found))
 
-    def sharpen(self, around: Around) -> None:
+    def sharpen(self, around: Around, known: tuple[np.ndarray, Surrogate] | None = None) -> None:
         if self.method == "joint":
             self._num_points = _SHARP_POINTS.get(self.plate.signature.num_local, _MOST_SHARP_POINTS)
         if self.explored and self.plate.size >= _FEWEST_FOR_SURROGATE[self.method]:
-            self.fit_surrogate(around)
+            self.fit_surrogate(around, known)
 
     # --- evaluation ---
 
@@ -471,19 +518,26 @@ class TracedPlate(ContractedPlate):
         )
         return values[:, :num], errors[:, :num]
 
-    def afresh(self, points: Points) -> Afresh | None:
+    def afresh(self, points: Points, chosen: np.ndarray | None = None) -> Afresh | None:
         if not self.is_refinable:
             return None
         num_rounds = next((more for most, more in _AFRESH_ROUNDS if self.plate.size <= most), 2)
-        found = self._afresh(points, self._blocks, self._arrays, self._rules, num_rounds)
+        if chosen is None:
+            found = self._afresh(points, self._blocks, self._arrays, self._rules, num_rounds)
+        else:
+            found = self._afresh_of(chosen, points, num_rounds)
         poor = np.flatnonzero(np.min(found.num_effective, axis=1) < _FEW_AFRESH)
         if len(poor) and num_rounds < _SEQUENCE:
-            blocks = blocks_of(poor, self._block_size)
-            arrays = [self._block_arrays(block.rows) for block in blocks]
-            rules = [self._put(self._rule_of(block.rows)) for block in blocks]
-            for whole, part in zip(found, self._afresh(points, blocks, arrays, rules, _SEQUENCE), strict=True):
+            again = self._afresh_of(poor if chosen is None else chosen[poor], points, _SEQUENCE)
+            for whole, part in zip(found, again, strict=True):
                 whole[poor] = part
         return found
+
+    def _afresh_of(self, rows: np.ndarray, points: Points, num_rounds: int) -> Afresh:
+        blocks = blocks_of(rows, self._block_size)
+        arrays = [self._block_arrays(block.rows) for block in blocks]
+        rules = [self._put(self._rule_of(block.rows)) for block in blocks]
+        return self._afresh(points, blocks, arrays, rules, num_rounds)
 
     def _afresh(
         self, points: Points, blocks: list[Block], arrays: Sequence[DatasetArrays], rules: list[Any], num_rounds: int

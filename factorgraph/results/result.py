@@ -18,6 +18,7 @@ from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
 from factorgraph.propagation.precision import PrecisionError
+from factorgraph.propagation.earlier import Earlier
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.corrected_result import CorrectedResult
@@ -54,6 +55,9 @@ class Graph(Protocol):
     def dataset_names(self) -> tuple[str, ...]: ...
     @property
     def rows(self) -> Mapping[Variable, Sequence[Variable]]: ...
+    def extended(self, new_factors: Any) -> Graph: ...
+    def without(self, names: Iterable[str] | str) -> Graph: ...
+    def optimise(self, *, earlier: Result | None, **settings: Any) -> Result: ...
 
 
 class Result:
@@ -76,15 +80,63 @@ class Result:
         }
         self._terms: list[Term] = [term for term in solution.terms.terms if term.factors]
         self._local_draws: dict[int, np.ndarray] = {}
+        self._asked: dict[str, Any] = {}
 
     @classmethod
-    def from_solution(cls, graph: Graph, solution: Solution) -> Result:
-        """The result, with one warning if the answer is not to be relied on as it stands."""
+    def from_solution(cls, graph: Graph, solution: Solution, asked: Mapping[str, Any] | None = None) -> Result:
+        """The result, with one warning if the answer is not to be relied on as it stands; ``asked`` are the settings of
+        `optimise`."""
         result = cls(graph, solution)
+        result._asked = dict(asked or {})
         concerns = result._concerns()
         if concerns:
             warnings.warn(f"{'; '.join(concerns)}. See result.info.", stacklevel=3)
         return result
+
+    # --- with other datasets ---
+
+    def update(self, new_factors: Any, **settings: Any) -> Result:
+        """The result of the graph with new datasets, without exploring the old ones again.
+
+        What the old datasets are known by is taken over where it still serves; the answer is that of a run over the
+        whole graph. This result stays as it is. See `docs/streaming.md`.
+
+        Parameters
+        ----------
+        new_factors
+            An `AnalysisFactor`, a `Plate`, or a list of these. What they draw from a parent is added to it before, as
+            for a first graph: ``parent.add_drawn_variable(model.centre)``. New parents stand in the list, too.
+        **settings
+            Of `FactorGraphModel.optimise`, where they are to differ from those of this result.
+
+        Raises
+        ------
+        GraphError
+            Nothing new, or a dataset that is there already, or has the name of one.
+        """
+        return self._graph.extended(new_factors).optimise(earlier=self, **{**self._asked, **settings})
+
+    def without(self, names: Iterable[str] | str, **settings: Any) -> Result:
+        """The result of the graph without the datasets of these names, without exploring the others again; see
+        `update`.
+
+        Raises
+        ------
+        GraphError
+            A name that there is not, or the names of all.
+        """
+        return self._graph.without(names).optimise(earlier=self, **{**self._asked, **settings})
+
+    @cached_property
+    def taken_over(self) -> tuple[str, ...]:
+        """Names of the datasets of which an earlier result's exploration served; see `update`."""
+        pairs = zip(self._solution.plates, self._solution.taken_over, strict=False)
+        return tuple(plate.plate.names[row] for plate, taken in pairs for row in np.flatnonzero(taken.known))
+
+    @property
+    def kept(self) -> Earlier | None:
+        """From what the solution of another graph with datasets of this one may go on."""
+        return self._solution.kept
 
     # --- the answer ---
 

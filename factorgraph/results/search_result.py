@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.errors import GraphError
 from factorgraph.graph.enumeration import EnumeratedFactor
 from factorgraph.graph.factors import AnalysisFactor
 from factorgraph.model.structure import structure_of
@@ -69,6 +70,21 @@ class SearchResult:
         self.seed = seed
         self.user_info = dict(user_info or {})
         self._factors, self._is_jax = tuple(factors), is_jax
+
+    def update(self, *_: Any, **__: Any) -> SearchResult:
+        """Not of a search: its samples are of one posterior, and there is nothing of single datasets to keep.
+
+        Raises
+        ------
+        GraphError
+            Always.
+        """
+        raise GraphError(
+            "update and without are of results of graph.optimise(), which keeps what it found out about each dataset. "
+            "A search has samples of all unknowns at once: fit the graph with the other datasets anew, or optimise it."
+        )
+
+    without = update
 
     def restricted_to(self, model: Any, name: str) -> SearchResult:
         """The same samples over the variables of ``model``, named by their paths in it."""

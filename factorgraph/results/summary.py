@@ -52,6 +52,10 @@ def _header(solution: Solution) -> str:
         f"expectation propagation: {settled}, {sweeps} sweep{'s' * (sweeps != 1)}, {solution.seconds:.3g} s{compiled}",
         _kind(solution),
     ]
+    taken = sum(int(np.sum(one.known)) for one in solution.taken_over)
+    if solution.taken_over:
+        total = sum(plate.plate.size for plate in solution.plates if plate.explored)
+        lines.append(f"explored earlier: {taken:,} of {total:,} datasets that have to be")
     if solution.log_evidence_note:
         lines.append(f"log evidence: nan ({solution.log_evidence_note})")
     elif solution.is_corrected:
