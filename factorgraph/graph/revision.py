@@ -108,7 +108,7 @@ def reduced(
 
 def families_left(factors: Sequence[Factor], families: Mapping[Variable, str]) -> dict[Variable, str]:
     """Those of variables that are there."""
-    there = {v for factor in factors for v in _reads(factor)}
+    there = {v for factor in factors for v in _reads(factor)} if families else set()
     return {variable: family for variable, family in families.items() if variable in there}
 
 

@@ -13,7 +13,8 @@ from factorgraph.propagation.regression import design, factor_values, points_of
 from factorgraph.propagation.state import ContractedGraph, EPState, quarantined
 
 _FEWEST_AFRESH = 64.0  # effective points of an integral done once more
-_NUM_TRIED, _TOLERATED_CHANGE = 16, 0.05  # of datasets whose correction is known; nats of all of them
+_NUM_TRIED = 32  # of the datasets whose correction is known
+_TOLERATED_CHANGE, _TOLERATED_SHARE = 0.02, 0.5  # nats of all of them, and of the error that they have
 
 
 class Known(NamedTuple):
@@ -81,11 +82,7 @@ def log_factors_corrected(
             tried = tried[np.unique(np.linspace(0, len(tried) - 1, _NUM_TRIED).astype(int))]
             chosen = np.union1d(np.flatnonzero(~taken.rows), tried)
             some, its_rest = _corrected(plate, state, variance, chosen)
-            off = (some - taken.added[chosen])[np.isin(chosen, tried)]
-            if (
-                np.sum(taken.rows) * np.abs(np.mean(off)) + np.sqrt(np.sum(taken.rows)) * np.std(off)
-                > _TOLERATED_CHANGE
-            ):
+            if not _agree((some - taken.added[chosen])[np.isin(chosen, tried)], taken.variance[taken.rows]):
                 more, rest = _corrected(plate, state, variance, np.arange(plate.plate.size))
             else:
                 more, rest = taken.added.copy(), taken.variance.copy()
@@ -93,6 +90,15 @@ def log_factors_corrected(
         added.append(more)
         left.append(rest)
     return added, left
+
+
+def _agree(off: np.ndarray, variances: np.ndarray) -> bool:
+    """Whether that by which some corrections are ``off`` (n,) is negligible in the sum over all datasets, which have
+    errors of these ``variances`` (N,) anyway."""
+    scatter, num = float(np.std(off)), len(variances)
+    drift = max(abs(float(np.mean(off))) - 2.0 * scatter / np.sqrt(len(off)), 0.0)
+    stated = float(np.sqrt(np.sum(variances)))
+    return num * drift + np.sqrt(num) * scatter <= max(_TOLERATED_CHANGE, _TOLERATED_SHARE * stated)
 
 
 def _corrected(

@@ -13,6 +13,7 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.errors import GraphError
+from factorgraph.results.search_result import SearchResult
 from tests.benchmarks.survey import simulated, survey
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -143,10 +144,10 @@ def test_one_dataset_and_its_absence():
 
 
 def test_a_posterior_that_moves_far_is_explored_again():
-    """Ten datasets know little; those that come are elsewhere and many."""
+    """Nine datasets know little; those that come are elsewhere and many."""
     x, _ = data()
     rng = np.random.default_rng(2)
-    centre = np.concatenate([rng.normal(size=4) - 3.0, rng.normal(size=26) * 0.3 + 3.0])
+    centre = np.concatenate([rng.normal(size=9) - 3.0, rng.normal(size=21) * 0.3 + 3.0])
     y = np.exp(-0.5 * (x - centre[:, None]) ** 2) + 0.2 * rng.normal(size=(30, len(x)))
 
     def made(parent, rows):
@@ -158,8 +159,8 @@ def test_a_posterior_that_moves_far_is_explored_again():
         return found
 
     parent, its_parent = population(), population()
-    first = fg.FactorGraphModel(*made(parent, range(4)), parent).optimise()
-    found = first.update(made(parent, range(4, 30)))
+    first = fg.FactorGraphModel(*made(parent, range(9)), parent).optimise()
+    found = first.update(made(parent, range(9, 30)))
     whole = fg.FactorGraphModel(*made(its_parent, range(30)), its_parent).optimise()
     assert_equal_answers(found, parent, whole, its_parent)
 
@@ -246,10 +247,7 @@ def test_misuse_is_explained():
 
 
 def test_a_search_has_nothing_to_go_on_from():
-    model = fg.Model(Blob, centre=fg.GaussianPrior(0.0, 1.0))
-    x, y = data()
-    graph = fg.FactorGraphModel(fg.AnalysisFactor(model, Shape(y[0], x)))
-    found = fg.Laplace().fit(model=graph.global_prior_model, analysis=graph)
+    found = object.__new__(SearchResult)
     for change in (found.update, found.without):
         with pytest.raises(GraphError, match="results of graph.optimise"):
             change("galaxy_1")
@@ -284,4 +282,4 @@ def test_a_survey_grows_for_a_part_of_its_cost():
         assert a.scale[name] == pytest.approx(b.scale[name], rel=0.01)
     assert abs(a.log_evidence - b.log_evidence) < max(found.log_evidence_error, 0.05)
     print(f"an update of 1 % costs {100 * ratio:.0f} % of a run over all")
-    assert ratio < 0.5
+    assert ratio < 0.3
