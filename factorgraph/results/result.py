@@ -17,8 +17,8 @@ from factorgraph.graph.plates import Plate
 from factorgraph.graph.terms import Term
 from factorgraph.model.variable import Variable
 from factorgraph.propagation.contracted import Lane
-from factorgraph.propagation.precision import PrecisionError
 from factorgraph.propagation.earlier import Earlier
+from factorgraph.propagation.precision import PrecisionError
 from factorgraph.propagation.solution import Solution
 from factorgraph.propagation.sweep import SweepInfo
 from factorgraph.results.corrected_result import CorrectedResult
