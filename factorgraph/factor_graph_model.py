@@ -15,6 +15,7 @@ from factorgraph.checkpoint.folder import opened
 from factorgraph.checkpoint.manifest import manifest_of
 from factorgraph.checkpoint.share import Share
 from factorgraph.contracted import Contracted
+from factorgraph.distributed.workers import Workers
 from factorgraph.errors import DatasetsLeftOut, GraphError, UnknownArgument, name_hint
 from factorgraph.graph.enumeration import enumerated
 from factorgraph.graph.expansion import expanded_plates
@@ -130,7 +131,13 @@ class FactorGraphModel(Analysis):
     @cached_property
     def lanes(self) -> tuple[Lane, ...]:
         """How each plate's likelihood is evaluated: traced by JAX, or called plainly, and why."""
-        return tuple(lane_of(plate) for plate in self.plates)
+        return self._lanes_by(Workers())
+
+    def _lanes_by(self, workers: Workers) -> tuple[Lane, ...]:
+        """`lanes`; likelihoods that are called plainly are tried by the ``workers``."""
+        if "lanes" not in self.__dict__:
+            self.__dict__["lanes"] = tuple(lane_of(plate, workers) for plate in self.plates)
+        return self.__dict__["lanes"]
 
     @cached_property
     def global_prior_model(self) -> GlobalPriorModel:
@@ -248,6 +255,7 @@ class FactorGraphModel(Analysis):
         devices: Sequence[Any] | None = None,
         block_size: int | None = None,
         earlier: Result | None = None,
+        executor: Any = None,
         **settings: Any,
     ) -> Result:
         """Solve the graph by expectation propagation.
@@ -271,6 +279,11 @@ class FactorGraphModel(Analysis):
         earlier
             The result of a graph that has datasets in common with this one: what it explored of these is not explored
             again. `Result.update` and `Result.without` are made of this. See `docs/streaming.md`.
+        executor
+            Who calls likelihoods that JAX cannot trace, a dataset at a time: any `concurrent.futures.Executor`, such as
+            `SpawnPool` or Dask's ``client.get_executor()``; by default this process. The answer does not depend on it.
+            A dataset whose worker dies, or does not end in time, is left out. Likelihoods that JAX can trace do
+            not use it. See `docs/many_machines.md`.
         **settings
             Of `factorgraph.propagation.optimise.Settings`: ``seed``, ``max_steps``, ``min_steps``, ``tolerance``,
             ``damping``, ``power``, ``correct``, ``schedule``, ``batch``, ``delay``, ``blocks``, ``single_precision``.
@@ -287,18 +300,34 @@ class FactorGraphModel(Analysis):
         DatasetsLeftOut
             With ``strict``: names the datasets and the reasons; its ``result`` is that of all others.
         """
-        allowed = [*Settings.__dataclass_fields__, "strict", "checkpoint", "devices", "block_size", "earlier"]
+        allowed = [
+            *Settings.__dataclass_fields__,
+            "strict",
+            "checkpoint",
+            "devices",
+            "block_size",
+            "earlier",
+            "executor",
+        ]
         for name in settings:
             if name not in allowed:
                 raise UnknownArgument(f"optimise() has no setting {name!r}.{name_hint(name, allowed)}")
-        graph, chosen = (self.terms, self.shared, self.plates, self.lanes), Settings(**settings)
-        resources = Resources(devices=None if devices is None else tuple(devices), block_size=block_size)
-        kept = _kept_of(earlier, checkpoint)
-        if checkpoint is None:
-            solution = solve(*graph, chosen, optimiser, resources, kept)
-        else:
-            with opened(checkpoint, self._manifest(chosen, optimiser), KEPT_CLASSES) as journal:
-                solution = solve(*graph, chosen, optimiser, replace(resources, journal=journal))
+        chosen, kept = Settings(**settings), _kept_of(earlier, checkpoint)
+        if executor is not None and isinstance(checkpoint, Share):
+            raise GraphError("optimise: executor= and a share of a run both divide the work; give one of them.")
+        workers = Workers(executor)
+        resources = Resources(
+            devices=None if devices is None else tuple(devices), block_size=block_size, workers=workers
+        )
+        try:
+            graph = (self.terms, self.shared, self.plates, self._lanes_by(workers))
+            if checkpoint is None:
+                solution = solve(*graph, chosen, optimiser, resources, kept)
+            else:
+                with opened(checkpoint, self._manifest(chosen, optimiser), KEPT_CLASSES) as journal:
+                    solution = solve(*graph, chosen, optimiser, replace(resources, journal=journal))
+        finally:
+            workers.close()
         asked = {"optimiser": optimiser, "devices": devices, "block_size": block_size, "strict": strict, **settings}
         result = Result.from_solution(self, solution, asked)
         if strict and result.quarantined:

@@ -17,6 +17,7 @@ import numpy as np
 
 from factorgraph.checkpoint.lock import is_held
 from factorgraph.checkpoint.store import Store
+from factorgraph.distributed.workers import Lost
 from factorgraph.errors import CheckpointError
 
 
@@ -69,13 +70,15 @@ Run = Callable[[Sequence[Callable[[], Any]]], Iterable[Any]]
 
 
 def make_missing(store: Store, asked: Sequence[Asked], places: Iterable[int], run: Run) -> list[Any]:
-    """The results of what is asked for at ``places``: found, or made many at a time and kept one by one."""
+    """The results of what is asked for at ``places``: found, or made many at a time and kept one by one,
+    unless they are `Lost`."""
     places = list(places)
     results: dict[int, Any] = {}
     missing = [place for place in places if not _found(store, asked, place, results)]
     for place, result in zip(missing, run([asked[place].make for place in missing]), strict=True):
         results[place] = result
-        store.keep(asked[place].key, asked[place].near, result)
+        if not isinstance(result, Lost):
+            store.keep(asked[place].key, asked[place].near, result)
     return [results[place] for place in places]
 
 

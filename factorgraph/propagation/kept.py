@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from factorgraph.propagation.afresh import Afresh
-from factorgraph.propagation.host import Calls, Outcome
+from factorgraph.propagation.host_dataset import Calls, Outcome
 from factorgraph.propagation.inner import LocalPosterior
 from factorgraph.propagation.joint import Conditional
 from factorgraph.propagation.population import Nodes

@@ -6,15 +6,15 @@ What the likelihood returns is checked here too, before any work is done.
 from __future__ import annotations
 
 import inspect
-import traceback
 import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
+from factorgraph.distributed.workers import Lost, Workers
 from factorgraph.errors import GraphError, LikelihoodError
-from factorgraph.graph.density import log_likelihood, values_of
+from factorgraph.graph.density import log_likelihood
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.graph.samples_factor import SamplesAnalysis
 from factorgraph.propagation.contracted import ContractedPlate, Lane
@@ -27,10 +27,11 @@ from factorgraph.propagation.traced import TracedPlate
 
 _LONG_TRACE = 1000  # operations; beyond, something is unrolled
 _NUM_TRIALS = 3
+IN_PLACE = Workers()
 
 
-def lane_of(plate: Plate) -> Lane:
-    """Try to trace the plate's likelihood.
+def lane_of(plate: Plate, workers: Workers = IN_PLACE) -> Lane:
+    """Try to trace the plate's likelihood; one that cannot be traced is tried by ``workers``.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def lane_of(plate: Plate) -> Lane:
                 f"JAX: {error}. "
                 "Use jax.numpy in place of numpy, and jnp.where in place of if; or leave use_jax out."
             ) from error
-        _check_plain_calls(plate)
+        _check_plain_calls(plate, workers)
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
         _warn_of_mixed_likelihood(plate, reason)
         return Lane("host", reason)
@@ -149,35 +150,20 @@ def _warn_of_mixed_likelihood(plate: Plate, reason: str) -> None:
             )
 
 
-def _check_plain_calls(plate: Plate) -> None:
+def _check_plain_calls(plate: Plate, workers: Workers) -> None:
     """Call the likelihood of the first dataset at a few points: it must answer at one of them, with a real scalar."""
-    host = HostPlate(plate, (), 0)
-    arrays = plate.arrays
-    row = type(arrays)(tuple(c[0] for c in arrays.constants), arrays.shared[0], arrays.local[0])
-    signature, said = plate.signature, ""
-    for t in np.linspace(0.0, 0.5, _NUM_TRIALS):
-        phi, z = np.full(signature.num_shared, t), np.full(signature.num_local, t)
-        values = [float(v) for v in values_of(signature, phi, z, row)]
-        constants = host.constants_of(0)
-        if signature.structure.has_assertions and not bool(signature.structure.satisfied(values, constants)):
-            continue
-        try:
-            instances, _ = signature.structure.build(values, constants)
-            answers = [
-                f.analysis.log_likelihood_function(i) for f, i in zip(plate.terms[0].factors, instances, strict=True)
-            ]
-        except Exception:  # user code; what it said is reported below
-            said = traceback.format_exc(limit=-3)
-            continue
-        for answer in answers:
-            array = np.asarray(answer)
-            if array.dtype.kind not in "fiubc":
-                raise LikelihoodError(
-                    f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function returned {answer!r}; "
-                    "return a float."
-                )
-            _check_output(plate, array.shape, array.dtype)
+    host = HostPlate(plate, (), 0, resources=Resources(workers=workers))
+    (outcome,) = workers.each([host.task(0, "tried", _NUM_TRIALS)])
+    if isinstance(outcome, Lost):  # it is tried again, and left out, when datasets are explored
         return
+    answers, said = outcome.result
+    for answer in answers:
+        if answer.dtype.kind not in "fiubc":
+            raise LikelihoodError(
+                f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function returned {answer.text}; "
+                "return a float."
+            )
+        _check_output(plate, answer.shape, answer.dtype)
     if said:
         raise LikelihoodError(
             f"{plate.names[0]}: {_analysis_name(plate)}.log_likelihood_function raised at every point tried:\n{said}"

@@ -1,13 +1,15 @@
-"""What a run works with: where its pieces are kept, on which devices they are made, how many datasets at a time."""
+"""What a run works with: where its pieces are kept, on which devices or by whom they are made, how many datasets at
+a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 
 from factorgraph.checkpoint.journal import NOTHING_KEPT, Journal
+from factorgraph.distributed.workers import Workers
 from factorgraph.errors import GraphError
 from factorgraph.propagation.blocks import LANES
 
@@ -24,6 +26,8 @@ class Resources:
         JAX devices of one kind, among which the datasets of a block are divided; None: all local ones.
     block_size
         Datasets of a plate that are worked on together on one device, a multiple of 8; None: as many as fit well.
+    workers
+        Who calls likelihoods that JAX cannot trace.
 
     Raises
     ------
@@ -34,6 +38,7 @@ class Resources:
     journal: Journal = NOTHING_KEPT
     devices: tuple[Any, ...] | None = None
     block_size: int | None = None
+    workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
         if self.devices is not None:

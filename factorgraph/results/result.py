@@ -397,6 +397,9 @@ class Result:
 
     def _reason(self, term: Term) -> str:
         plate, row = self._places[id(term)]
+        lost = getattr(self._solution.plates[plate], "lost", {})
+        if row in lost:
+            return lost[row]
         said = getattr(self._solution.plates[plate], "failures", {}).get(row, "")
         return said.strip().splitlines()[-1] if said else "its log likelihood is finite at none of the points tried"
 
