@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -13,12 +10,14 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks import process
+
 _LINES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--peers", action="store_true", help="run NumPyro NUTS on the same data too")
+    parser.addoption("--large", action="store_true", help="a hundred thousand datasets too (ten minutes)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,9 +43,7 @@ def measure(shared: Path) -> Callable[..., dict[str, Any]]:
 
     @cache
     def run(module: str, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", f"tests.benchmarks.{module}", str(shared), *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2_000:]
-        return json.loads(done.stdout.splitlines()[-1])
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", str(shared.resolve()), *arguments]
+        return process.measure(command)
 
     return run

@@ -5,6 +5,7 @@ Two problems: ``hier`` (every centre is drawn from a population) and ``shared`` 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -116,6 +117,25 @@ def survey(data: dict[str, np.ndarray], kind: str) -> Survey:
     return Survey(fg.FactorGraphModel(*factors), {"centre": centre})
 
 
+def survey_of_arrays(data: dict[str, np.ndarray]) -> Survey:
+    """The hierarchical graph from the array of all profiles, without a loop: for a hundred thousand of them."""
+    positive = {"lower_limit": 0.0, "upper_limit": np.inf}
+    within = {"lower_limit": 0.0, "upper_limit": 100.0}
+    model = fg.Model(
+        Profile,
+        normalization=fg.TruncatedGaussianPrior(25.0, 10.0, **positive),
+        sigma=fg.TruncatedGaussianPrior(10.0, 5.0, **positive),
+    )
+    plate = fg.Plate(model, functools.partial(Pixels, x=data["x"]), {"y": data["y_hier"]})
+    parent = fg.HierarchicalFactor(
+        fg.GaussianPrior,
+        mean=fg.TruncatedGaussianPrior(50.0, 10.0, **within),
+        sigma=fg.TruncatedGaussianPrior(10.0, 5.0, **within),
+    )
+    graph = fg.FactorGraphModel(plate, parent.over(model.centre))
+    return Survey(graph, {"mu": parent.mean, "tau": parent.sigma})
+
+
 def grid(n: int) -> Grid:
     """Fine enough for the errors of ``n`` datasets together; coarser where that would take ten minutes."""
     spacing, num = (0.125, 192) if n <= FINE else (0.25, 96)
@@ -135,12 +155,17 @@ def _log_likelihoods(
 
 
 @cache
-def exact(folder: Path, kind: str, n: int, seed: int) -> Posterior:
-    """By the quadrature of ``exact_reference.py``."""
+def exact(folder: Path, kind: str, n: int, seed: int, *, second_prior: bool = False) -> Posterior:
+    """By the quadrature of ``exact_reference.py``; with ``second_prior``, of the density in which every drawn centre has
+    a prior TN(50, 20; 0, 100) beside its parent, as PyAutoFit keeps it."""
     if kind == "shared":
         return _exact_shared(folder, n, seed)
     edges, cells, sigmas = grid(n).edges, grid(n).cells, grid(n).sigmas
     log_likelihoods = _log_likelihoods(folder, kind, n, seed, tuple(cells), tuple(sigmas))
+    if second_prior:
+        with np.errstate(divide="ignore"):
+            inside = np.log((cells >= 0.0) & (cells <= 100.0))
+        log_likelihoods = log_likelihoods + inside - 0.5 * ((cells - 50.0) / 20.0) ** 2
     found = script(folder, "exact_reference").hier(log_likelihoods, cells, edges, None)
     mean = {name: moments["mean"] for name, moments in found["hyper"].items()}
     scale = {name: moments["sd"] for name, moments in found["hyper"].items()}

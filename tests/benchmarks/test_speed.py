@@ -1,6 +1,7 @@
 """Time, memory and error of the survey's hierarchical graph; each size in a process of its own.
 
-``make bench`` runs this; ``make bench BENCH=--peers`` runs NumPyro NUTS on the same data in the same call.
+``make bench`` runs this; ``make bench BENCH=--peers`` runs NumPyro NUTS on the same data in the same call, and
+``BENCH=--large`` a hundred thousand datasets. The limits are those of an idle core.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.benchmarks.row import row
 from tests.benchmarks.survey import Posterior, exact
 
 SIZES = (10, 100, 1_000, 10_000)
-PEER_SIZES = (100, 1_000)
+LARGE = 100_000
+PEER_SIZE = 1_000
 SEED = 7
 KIND = "hier"
 
-CPU_SECONDS_AFTER_COMPILATION = 5.0
-CPU_SECONDS_IN_ALL = 60.0
-LARGEST_GROWTH = 11.0  # for ten times as many datasets: linear, and a tenth for noise
-LARGEST_MEMORY = 2e9
+CPU_SECONDS = {1_000: 3.0, 10_000: 25.0, LARGE: 250.0}  # of a second graph of the kind
+CPU_SECONDS_TO_COMPILE = 25.0
+LARGEST_EXPONENT = 1.1  # of the cost against the number of datasets
+LARGEST_MEMORY = {10_000: 2e9, LARGE: 4e9}
 LARGEST_SHIFT, LARGEST_SPREAD = 0.1, 0.07
+TIMES_FASTER = 20.0  # than NUTS for a thousand effective draws of both hyper-parameters
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +61,13 @@ def test_error(ours, report, shared, n):
     assert np.max(np.abs(spread - 1.0)) < LARGEST_SPREAD
 
 
-def test_seconds_after_compilation(ours):
-    assert steady_seconds(ours(1_000)) < CPU_SECONDS_AFTER_COMPILATION
+@pytest.mark.parametrize("n", [1_000, 10_000])
+def test_seconds_after_compilation(ours, n):
+    assert steady_seconds(ours(n)) <= CPU_SECONDS[n]
 
 
-def test_seconds_with_compilation(ours):
-    first = ours(1_000)["first"]
-    assert first["build"] + first["solve"] < CPU_SECONDS_IN_ALL
+def test_seconds_of_compilation(ours):
+    assert ours(1_000)["compile"] <= CPU_SECONDS_TO_COMPILE
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -71,9 +75,9 @@ def test_a_second_graph_compiles_nothing(ours, n):
     assert ours(n)["steady"]["compilations"] == 0
 
 
-@pytest.mark.parametrize(("small", "large"), [(100, 1_000), (1_000, 10_000)])
-def test_cost_grows_no_faster_than_the_number_of_datasets(ours, small, large):
-    assert steady_seconds(ours(large)) < LARGEST_GROWTH * steady_seconds(ours(small))
+def test_cost_grows_no_faster_than_the_number_of_datasets(ours):
+    exponent = np.log10(steady_seconds(ours(10_000)) / steady_seconds(ours(1_000)))
+    assert exponent <= LARGEST_EXPONENT
 
 
 def test_compilations_do_not_depend_on_the_number_of_datasets(ours):
@@ -83,19 +87,31 @@ def test_compilations_do_not_depend_on_the_number_of_datasets(ours):
 
 
 def test_peak_memory(ours):
-    assert ours(10_000)["peak_memory"] < LARGEST_MEMORY
+    assert ours(10_000)["peak_memory"] <= LARGEST_MEMORY[10_000]
 
 
-@pytest.mark.parametrize("n", PEER_SIZES)
-def test_faster_than_nuts(request, ours, measure, report, shared, n):
-    """NumPyro, one chain of 300 + 300; its error is Monte-Carlo error."""
+def test_a_hundred_thousand_datasets(request, ours, report):
+    """Their error is in the table of the documentation: the quadrature takes longer than the solution."""
+    if not request.config.getoption("--large"):
+        pytest.skip("asked for by --large")
+    measured = ours(LARGE)
+    report(f"N={LARGE:,}: second graph {steady_seconds(measured):.1f}, peak {measured['peak_memory'] / 1e9:.2f} GB")
+    assert measured["first"]["converged"]
+    assert steady_seconds(measured) <= CPU_SECONDS[LARGE]
+    assert measured["peak_memory"] <= LARGEST_MEMORY[LARGE]
+
+
+def test_faster_than_nuts(request, ours, measure, report, shared):
+    """NumPyro, one chain of 300 + 300; its error is Monte-Carlo error. Compilation apart on both sides."""
     if not request.config.getoption("--peers"):
         pytest.skip("asked for by --peers")
-    measured, peer = ours(n), measure("peers", "--n", str(n))
-    shift, spread = errors(peer, exact(shared, KIND, n, SEED))
+    measured, peer = ours(PEER_SIZE), measure("numpyro_nuts", "--n", str(PEER_SIZE))
+    known = exact(shared, KIND, PEER_SIZE, SEED)
+    shift, spread = errors(peer, known)
+    seconds = row(peer, known._asdict())["seconds"]
     report(
-        f"N={n:>6,}: NumPyro NUTS {peer['first']:.1f} with compilation, {peer['steady']:.1f} without, "
-        f"effective draws of tau {peer['effective']['tau']:.0f}, "
+        f"N={PEER_SIZE:>6,}: NumPyro NUTS {peer['steady']:.1f} + {peer['compile']:.1f} for compilation, "
+        f"{seconds:.1f} for 1,000 effective draws of both (it had {min(peer['effective'].values()):.0f}), "
         f"mu {shift[0]:+.3f} x{spread[0]:.3f}, tau {shift[1]:+.3f} x{spread[1]:.3f}"
     )
-    assert steady_seconds(measured) < peer["steady"]
+    assert seconds >= TIMES_FASTER * steady_seconds(measured)
