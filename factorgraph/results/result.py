@@ -168,7 +168,11 @@ class Result:
 
     @property
     def log_evidence_error(self) -> float:
-        """Estimated standard error of `log_evidence`, nats; see `Solution.log_evidence_error`."""
+        """Estimated standard error of `log_evidence`, nats; see `Solution.log_evidence_error`.
+
+        It does not include a bias: in simulated surveys of a thousand datasets and more the log evidence is low by
+        about 2e-4 nats a dataset (docs/speed.md), several of these errors at ten thousand.
+        """
         return float("nan") if self.log_evidence_note else self._solution.log_evidence_error
 
     @property
