@@ -26,6 +26,7 @@ Array = Any
 
 _WIDENING, _SHARES = (1.1, 2.0), (0.8, 0.2)
 _DEFENSIVE = 0.05
+_LOWER_BITS = 2.0**20
 
 
 class Afresh(NamedTuple):
@@ -66,6 +67,9 @@ def log_factors_afresh(
         log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
         each = jax.vmap(lambda phi: self_normalised(log_parents(signature, arrays, rule, phi) + log_mass))(phi)
         weights = jnp.mean(each, axis=0)
+        # The nodes were drawn with this shift: used again, the errors of the proposal would go with those of the
+        # integral. Its lower bits are independent of it.
+        shift = (shift * _LOWER_BITS) % 1.0
         fitted = mixtures.widened(mixtures.fit(rule.z.astype(float), weights, 1, num_steps=1), _WIDENING, _SHARES)
         proposal = mixtures.combine(reference, fitted, _DEFENSIVE)
 
@@ -88,6 +92,8 @@ def log_factors_afresh(
 
         first, second, square = jax.lax.fori_loop(0, num_rounds, add, jnp.full((3, phi.shape[0]), -jnp.inf))
         num, whole = num_rounds * uniform.shape[1], jnp.logaddexp(first, second)
-        return Afresh(whole - jnp.log(num), 0.5 * (first - second), jnp.exp(2.0 * whole - square))
+        error = 0.5 * (first - second)
+        bias = jnp.minimum(0.5 * error**2, 0.5)  # of the log of a mean: half its relative variance
+        return Afresh(whole - jnp.log(num) + bias, error, jnp.exp(2.0 * whole - square))
 
     return over_datasets(dataset, (arrays, rule, phi, shift), count)

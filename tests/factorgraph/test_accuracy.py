@@ -34,8 +34,8 @@ def assert_close(
 
 SEEDS = (1, 7, 11, 23, 31)
 SIZES = [
-    *(pytest.param(n, 7) for n in (3, 10, 30)),
-    *(pytest.param(n, seed, marks=slow) for n in (3, 10, 30) for seed in SEEDS if seed != 7),
+    *(pytest.param(n, 7) for n in (10, 30)),
+    *(pytest.param(n, seed, marks=slow) for n in (3, 10, 30) for seed in SEEDS if seed != 7 or n == 3),
     *(pytest.param(n, seed, marks=slow) for n in (100, 1_000) for seed in SEEDS),
     *(pytest.param(10_000, seed, marks=pytest.mark.long) for seed in SEEDS),
 ]

@@ -55,6 +55,7 @@ def solved():
 # --- 200 surveys of the cheapest model ---
 
 
+@pytest.mark.slow
 def test_mean_and_scatter(solved):
     _, _, found = solved
     assert found.passed, found.info
@@ -62,6 +63,7 @@ def test_mean_and_scatter(solved):
     assert not found.unconverged
 
 
+@pytest.mark.slow
 def test_each_truth_lies_where_it_does_in_the_exact_posterior(solved):
     """Far sharper than uniform ranks: the noise of the truths is the same on both sides, that of 1,000 draws remains."""
     case, _, found = solved
@@ -74,6 +76,7 @@ def test_each_truth_lies_where_it_does_in_the_exact_posterior(solved):
         assert np.polyfit(exact[name].z, found[name].z, 1)[0] == pytest.approx(1.0, abs=0.04), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [{"width": 0.8}, {"width": 1.3}, {"shift": 0.3}], ids=str)
 def test_a_fault_of_the_engine_would_be_caught(solved, fault):
     case, kept, _ = solved

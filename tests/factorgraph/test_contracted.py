@@ -96,6 +96,7 @@ class CalledShared(fg.Analysis):
         return -0.5 * (self.y - float(instance.x)) ** 2
 
 
+@pytest.mark.slow
 def test_called_likelihoods_are_needed_no_more():
     """Of private variables alone: once explored, a likelihood that JAX cannot trace is not called again."""
     y, errors = survey(6)

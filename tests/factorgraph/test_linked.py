@@ -147,7 +147,7 @@ def counted(y, step, grid):
     return np.array(found), log_evidence
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_chain_of_counts(known):
     """Nothing but the steps is Gaussian: draws of the field correct EP."""
     x, rng = walk(40, seed=5)

@@ -70,7 +70,7 @@ def exact(y):
     return np.array(centre), np.array(scale), log_evidence
 
 
-@pytest.mark.parametrize("num", [25, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num", [pytest.param(25, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.slow)])
 def test_outliers(num):
     y = simulated(num, seed=num)
     graph, asked = with_outliers(y)

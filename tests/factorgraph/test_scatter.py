@@ -285,7 +285,7 @@ def measured(case: Case, values: np.ndarray, seed: int) -> tuple[list[list[Any]]
     [
         pytest.param("truncated", 15, marks=slow),
         pytest.param("log-normal", 15, marks=slow),
-        pytest.param("student-t", 15),
+        pytest.param("student-t", 15, marks=slow),
         pytest.param("gamma", 15, marks=slow),
         pytest.param("beta", 15, marks=slow),
     ],

@@ -51,7 +51,9 @@ def exact(y):
     return on_grid(log_joint, *axes, lambda mean, log_sigma: (mean, np.exp(log_sigma)))
 
 
-@pytest.mark.parametrize("dimension", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dimension", [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_populations_of_heavy_tailed_measurements(dimension):
     random = np.random.default_rng(3)
     theta = random.standard_normal((NUM, dimension))

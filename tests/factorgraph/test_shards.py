@@ -102,6 +102,7 @@ def worker(folder, *more):
     return subprocess.Popen(arguments, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
+@pytest.mark.slow
 def test_two_workers_and_the_plain_run_have_the_same_bits(tmp_path, monkeypatch):
     folder = fg.prepare_run(tmp_path / "run", SOURCE)
     assert main(["worker", str(folder), "--shard", "1/2"]) == 0

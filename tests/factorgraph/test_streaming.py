@@ -178,6 +178,7 @@ def test_unnamed_datasets_keep_their_numbers():
 # --- declared plates ---
 
 
+@pytest.mark.slow
 def test_plates_grow_and_shrink():
     x, y = data()
     names = [f"galaxy_{row}" for row in range(N + MORE)]

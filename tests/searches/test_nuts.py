@@ -147,6 +147,7 @@ def readings(y):
     return fg.FactorGraphModel(*factors, parent), parent
 
 
+@pytest.mark.slow
 def test_a_hierarchy_is_solved_as_by_propagation():
     """All unknowns at once, and only the shared ones, against expectation propagation, which is exact to 1 % here."""
     y = np.random.default_rng(3).normal(1.0, 2.2, 10)
@@ -167,6 +168,7 @@ def test_a_hierarchy_is_solved_as_by_propagation():
     assert np.min(found["ess"]) < 1600
 
 
+@pytest.mark.slow
 def test_it_explores_a_factor():
     y = np.random.default_rng(3).normal(1.0, 2.2, 3)
     graph, parent = readings(y)

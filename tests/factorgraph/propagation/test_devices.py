@@ -60,6 +60,7 @@ def test_devices_are_those_of_jax(devices):
         graph(20)[0].optimise(devices=devices)
 
 
+@pytest.mark.slow
 def test_a_smaller_block_gives_the_same_answer():
     survey, _ = graph(20)
     usual, blocks, named = (

@@ -76,7 +76,11 @@ def survey(num, sharpness, seed=2):
 @pytest.mark.filterwarnings("ignore:.*may be wrong")
 @pytest.mark.parametrize(
     ("num", "sharpness"),
-    [(10, 0.01), pytest.param(10, 0.1, marks=pytest.mark.slow), pytest.param(300, 0.01, marks=pytest.mark.slow)],
+    [
+        pytest.param(10, 0.01, marks=pytest.mark.slow),
+        pytest.param(10, 0.1, marks=pytest.mark.slow),
+        pytest.param(300, 0.01, marks=pytest.mark.slow),
+    ],
 )
 def test_a_curved_ridge(num, sharpness):
     graph, parent, data = survey(num, sharpness)
@@ -92,6 +96,7 @@ def test_a_curved_ridge(num, sharpness):
 
 
 @pytest.mark.filterwarnings("ignore:.*may be wrong")
+@pytest.mark.slow
 def test_the_costlier_way_compiles_nothing_of_its_own():
     """Else the number of compilations would depend on the data, and a second graph could compile."""
     easy, sharp = survey(10, 1.0)[0], survey(10, 0.01)[0]

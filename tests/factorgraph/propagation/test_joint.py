@@ -100,7 +100,9 @@ def check(result, variables, expected):
     assert result.converged
 
 
-@pytest.mark.parametrize("sharpness", [pytest.param(0.02, marks=pytest.mark.slow), 0.1, 1.0])
+@pytest.mark.parametrize(
+    "sharpness", [pytest.param(0.02, marks=pytest.mark.slow), pytest.param(0.1, marks=pytest.mark.slow), 1.0]
+)
 def test_sharp_likelihood(sharpness):
     y, w = data(sharpness, 4)
     asked, variables = graph(y, w, sharpness)

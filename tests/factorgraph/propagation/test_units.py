@@ -41,7 +41,7 @@ def moments(unit):
     return np.array([[field.mean[v], field.scale[v]] for v in variables]) / unit
 
 
-@pytest.mark.parametrize("unit", [1e30, 1e-30])
+@pytest.mark.parametrize("unit", [pytest.param(1e30, marks=pytest.mark.slow), 1e-30])
 def test_the_answer_scales_with_the_unit(unit):
     """To the accuracy of points that depend on the content of each dataset."""
     found, known = moments(unit), moments(1.0)
