@@ -214,9 +214,9 @@ def _temperature(log_likelihood: Array, log_weight: Array, previous: Array) -> A
     def enough(log_exponent: Array) -> Array:
         return _ess_fraction(_normalised(_tempered(log_likelihood, log_weight, xp.exp(log_exponent)))) >= least
 
-    def bisected(bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, width = bounds[0], 0.5 * bounds[1]
-        return xp.where(enough(low + width), low + width, low), width
+    def bisected(bounds: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        index, low, width = bounds[0], bounds[1], 0.5 * bounds[2]
+        return index + 1.0, xp.where(enough(low + width), low + width, low), width
 
     least = _SMALLEST_ESS_FRACTION
     lowest = xp.log(xp.maximum(xp.asarray(previous, dtype=float), float(np.exp(_SMALLEST_LOG_EXPONENT))))
@@ -228,9 +228,10 @@ def _temperature(log_likelihood: Array, log_weight: Array, previous: Array) -> A
         return index + 1.0, xp.where((found < lowest) & enough(candidate), candidate, found)
 
     nothing = (xp.zeros(()), lowest - 1.0)
-    _, found = mixtures.repeated(tried, _CANDIDATES, nothing)
+    _, found = mixtures.while_loop(lambda s: (s[0] < _CANDIDATES) & (s[1] < lowest), tried, nothing)
     found = xp.maximum(found, lowest)
-    low, _ = mixtures.repeated(bisected, _BISECTIONS, (found, xp.minimum(spacing, -found)))
+    bounds = (xp.zeros(()), found, xp.minimum(spacing, -found))
+    _, low, _ = mixtures.while_loop(lambda s: (s[0] < _BISECTIONS) & (found < 0.0), bisected, bounds)
     return xp.where(found >= 0.0, 1.0, xp.exp(low))
 
 

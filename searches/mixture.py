@@ -141,6 +141,15 @@ def repeated(step: Callable[[State], State], num: int, state: State) -> State:
     return jax.lax.fori_loop(0, num, lambda _, current: step(current), state)
 
 
+def while_loop(goes_on: Callable[[State], Array], step: Callable[[State], State], state: State) -> State:
+    """``step`` applied while ``goes_on``; `jax.lax.while_loop` in JAX, a plain loop in NumPy."""
+    if namespace(*jax.tree.leaves(state)) is np:
+        while goes_on(state):
+            state = step(state)
+        return state
+    return jax.lax.while_loop(goes_on, step, state)
+
+
 def _spread_mixture(points: Array, weights: Array, covariance: Array, ridge: Array, num: int) -> Mixture:
     """Components at points spread evenly over the weight along the first coordinate, with the overall covariance
     shrunk."""

@@ -24,6 +24,7 @@ from searches.adaptive_importance import shifted
 
 Array = Any
 
+FEWEST_POINTS = 64.0  # effective ones, of an integral that can be believed
 _WIDENING, _SHARES = (1.1, 2.0), (0.8, 0.2)
 _DEFENSIVE = 0.05
 _LOWER_BITS = 2.0**20
@@ -38,7 +39,7 @@ class Afresh(NamedTuple):
     num_effective: Array
 
 
-@kernel("signature", over=("arrays", "rule", "phi", "shift"))
+@kernel("signature", over=("arrays", "rule", "phi", "shift", "num_rounds"))
 def log_factors_afresh(
     signature: Signature,
     arrays: DatasetArrays,
@@ -57,12 +58,12 @@ def log_factors_afresh(
     arrays, rule : leading axis B.
     scales : (K,) of the reference, the defensive part of the proposal.
     uniform : (R, m, 1 + local) points, of one sequence.
-    num_rounds : even, at most R; the first half of them is one half-sample, the rest the other.
     shift : (B, 1 + local) uniform numbers of each dataset.
+    num_rounds : (B,), even, at most R; the first half of them is one half-sample, the rest the other.
     """
 
     def dataset(pack: tuple) -> Afresh:
-        arrays, rule, phi, shift = pack
+        arrays, rule, phi, shift, num_rounds = pack
         reference = reference_of(signature, scales)
         log_mass = jnp.log(rule.likelihood[0] + rule.likelihood[1]) - rule.log_reference
         each = jax.vmap(lambda phi: self_normalised(log_parents(signature, arrays, rule, phi) + log_mass))(phi)
@@ -85,7 +86,10 @@ def log_factors_afresh(
             own = log_base(signature, arrays, scales, z) - log_interface_reference(signature, scales, z)
             log_weight = log_likelihoods(signature, arrays, z) + own - mixtures.log_density(proposal, z) + log_drawn(z)
             log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
-            total, square = (jax.nn.logsumexp(power * log_weight, axis=1) for power in (1.0, 2.0))
+            top = jnp.max(log_weight, axis=1, keepdims=True)
+            weight = jnp.exp(log_weight - jnp.where(top > -jnp.inf, top, 0.0))
+            total = jnp.log(jnp.sum(weight, axis=1)) + top[:, 0]
+            square = jnp.log(jnp.sum(weight**2, axis=1)) + 2.0 * top[:, 0]
             is_first = 2 * index < num_rounds
             more = jnp.stack([jnp.where(is_first, total, -jnp.inf), jnp.where(is_first, -jnp.inf, total), square])
             return jnp.logaddexp(sums, more)
@@ -96,4 +100,4 @@ def log_factors_afresh(
         bias = jnp.minimum(0.5 * error**2, 0.5)  # of the log of a mean: half its relative variance
         return Afresh(whole - jnp.log(num) + bias, error, jnp.exp(2.0 * whole - square))
 
-    return over_datasets(dataset, (arrays, rule, phi, shift), count)
+    return over_datasets(dataset, (arrays, rule, phi, shift, num_rounds), count, lanes=1)

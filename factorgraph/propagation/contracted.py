@@ -99,6 +99,8 @@ class ContractedPlate(abc.ABC):
     num_calls
         (N,) points at which each dataset's likelihood was evaluated; one with its derivatives counts once, and Newton's
         steps to the modes of ``joint`` not at all.
+    num_represented
+        How many datasets these stand for: fewer points serve many of them, whose errors average out.
     resources
         What the run works with.
     """
@@ -110,6 +112,7 @@ class ContractedPlate(abc.ABC):
         self.shared = shared
         self.seed = seed
         self.resources = resources
+        self.num_represented = plate.size
         self.journal = resources.journal  # where what cost time is kept
         self.method = "direct"
         self.num_calls = np.zeros(plate.size, dtype=np.int64)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from factorgraph.propagation.afresh import FEWEST_POINTS
 from factorgraph.propagation.contracted import ContractedPlate
 from factorgraph.propagation.gaussian import marginals
 from factorgraph.propagation.regression import design, factor_values, points_of
 from factorgraph.propagation.state import ContractedGraph, EPState, quarantined
 
-_FEWEST_AFRESH = 64.0  # effective points of an integral done once more
 _NUM_TRIED = 32  # of the datasets whose correction is known
 _TOLERATED_CHANGE, _TOLERATED_SHARE = 0.02, 0.5  # nats of all of them, and of the error that they have
 
@@ -92,6 +92,16 @@ def log_factors_corrected(
     return added, left
 
 
+def error_of_sum(variances: Sequence[np.ndarray]) -> float:
+    """Standard error of a sum of logs of averages with these ``variances``, nats.
+
+    Such a log is low by about half its variance (Jensen); that is added where it is known, but where few points carry
+    the average it is not known much better than it is large, and over many datasets it adds up.
+    """
+    total = float(sum(map(np.sum, variances)))
+    return float(np.hypot(np.sqrt(total), 0.5 * total))
+
+
 def _agree(off: np.ndarray, variances: np.ndarray) -> bool:
     """Whether that by which some corrections are ``off`` (n,) is negligible in the sum over all datasets, which have
     errors of these ``variances`` (N,) anyway."""
@@ -109,14 +119,17 @@ def _corrected(
     mean, factor = marginals(state.mean, state.covariance, index)
     z = _crosses(index.shape[1])
     points = points_of(plate, state.origin, state.scale, mean, factor, z)
+    values, _ = factor_values(plate, state.origin, state.scale, mean[chosen], factor[chosen], z, chosen)
     found = plate.afresh(points, None if len(chosen) == size else chosen)
     if found is None:
         return np.zeros(len(chosen)), variance[chosen]
-    values, _ = factor_values(plate, state.origin, state.scale, mean[chosen], factor[chosen], z, chosen)
     with np.errstate(invalid="ignore"):
         difference = np.mean(found.value - values, axis=1)
-    better = np.isfinite(difference) & (np.min(found.num_effective, axis=1) >= _FEWEST_AFRESH)
-    return np.where(better, difference, 0.0), np.where(better, np.mean(found.error, axis=1) ** 2, variance[chosen])
+    known = np.isfinite(difference)
+    difference = np.where(known, difference, 0.0)
+    better = known & (np.min(found.num_effective, axis=1) >= FEWEST_POINTS)
+    otherwise = np.maximum(variance[chosen], difference**2)
+    return np.where(better, difference, 0.0), np.where(better, np.mean(found.error, axis=1) ** 2, otherwise)
 
 
 def _crosses(dimension: int) -> np.ndarray:

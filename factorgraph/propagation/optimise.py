@@ -28,7 +28,7 @@ from factorgraph.propagation.expanded import expanded
 from factorgraph.propagation.factorised import blocks_of, check_blocks
 from factorgraph.propagation.gaussian import Gaussian
 from factorgraph.propagation.inner import LocalPosterior
-from factorgraph.propagation.integral_errors import Known, inner_errors, log_factors_corrected
+from factorgraph.propagation.integral_errors import Known, error_of_sum, inner_errors, log_factors_corrected
 from factorgraph.propagation.linked import linked
 from factorgraph.propagation.precision import in_single, precision_error
 from factorgraph.propagation.preparation import prepare, prior_draws, spread_of
@@ -369,13 +369,13 @@ def _solution(
     kept = kept_of(shared, graph, state, start, settings.seed, added, variances)
     more = np.nan if note else sum(map(np.sum, added))
     ep = replace(ep, log_evidence=ep.log_evidence + more)
-    variance, found = float(sum(map(np.sum, variances))), None
+    integrals, found = error_of_sum(variances), None
     if checked is not None and correction is not None:
         checked = replace(checked, log_evidence=checked.log_evidence + more)
         found = Corrected(
             moments=checked,
             draws=values(shared, posterior_draws(state, correction, seed=settings.seed)),
-            log_evidence_error=float(np.sqrt(variance + correction.log_evidence_error**2)),
+            log_evidence_error=float(np.hypot(integrals, correction.log_evidence_error)),
             effective_sample_size=float(correction.effective_sample_size),
             weighted=(values(shared, correction.phi), correction.weights) if are_enough(correction) else None,
         )
@@ -412,7 +412,7 @@ def _solution(
         spread_error=spread,
         factor_errors=tuple(np.sqrt(variance) for variance in variances),
         factor_shifts=tuple(np.sqrt(np.max(c, axis=1, initial=0.0)) for c in contributions),
-        log_evidence_error=float(np.sqrt(variance)) if trusted is None else trusted.log_evidence_error,
+        log_evidence_error=integrals if trusted is None else trusted.log_evidence_error,
         log_evidence_note=note,
         seed=settings.seed,
         seconds=time.perf_counter() - began,

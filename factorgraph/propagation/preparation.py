@@ -42,7 +42,8 @@ def prepare(
         for number, (plate, lane) in enumerate(zip(plates, lanes, strict=True))
     )
     graph = ContractedGraph(pilot, whitened)
-    for plate in pilot:
+    for plate, full in zip(pilot, plates, strict=True):
+        plate.num_represented = full.size
         if proper:
             plate.set_reference(phi)
         plate.explore(Gaussian(middle, spread), proper=proper)

@@ -38,6 +38,7 @@ _NEGLIGIBLE = 10.0  # nats
 _RADIUS = 2.5
 _LARGEST_CHANGE = 4.0  # of a standard deviation in one step
 _NUM_SCOUTS = 32
+_NEAR = 0.3  # of a full Newton step, whose error is of third order
 _TOLERATED_LOSS = 1.0  # nats: the regressed Gaussian is centred near the mean, which may lie below the mode
 
 
@@ -95,7 +96,7 @@ def _climb(graph: ContractedGraph, mean: np.ndarray, covariance: np.ndarray) -> 
         best_value, best_mean = max(value, best_value), mean
         fraction = min(1.0, _FULL_STEPS / (step + 1))  # full steps may cycle
         mean, covariance, distance, change = _newton(mean, covariance, precision, h, fraction)
-        if distance < 0.1 and change < 1.3:
+        if distance < _NEAR and change < 1.3:
             return Start(mean, covariance, True, step + 1, best_value + 0.5 * float(np.linalg.slogdet(covariance)[1]))
     return Start(mean, covariance, False, _MAX_STEPS)
 

@@ -14,7 +14,7 @@ from factorgraph.checkpoint.journal import NOTHING_KEPT, Piece
 from factorgraph.graph.density import DatasetArrays
 from factorgraph.graph.plates import Plate, SharedVariable
 from factorgraph.propagation import inner, joint, population
-from factorgraph.propagation.afresh import Afresh, log_factors_afresh
+from factorgraph.propagation.afresh import FEWEST_POINTS, Afresh, log_factors_afresh
 from factorgraph.propagation.analytic import Centre
 from factorgraph.propagation.blocks import LANES, Block, block_size, blocks_of, gathered
 from factorgraph.propagation.contracted import (
@@ -40,7 +40,7 @@ from searches.target import Target
 
 _GAUSSIAN_TOLERANCE = 1e-10
 _LINES, _LINE_SCALES = 16, (0.5, 1.0, 2.0, 4.0)
-_ADAPTATION_POINTS = {1: 128, 2: 256, 3: 256, 4: 512}  # by the number of dimensions explored; 1,024 beyond
+_ADAPTATION_POINTS = {1: 128, 2: 192, 3: 192, 4: 512}  # by the number of dimensions explored; 1,024 beyond
 _FINAL_POINTS = {1: 512, 2: 1024, 3: 1024, 4: 2048}  # 4,096 beyond
 _CONDITIONAL_POINTS = 128  # of ``joint`` while the mode is sought
 _SHARP_POINTS, _MOST_SHARP_POINTS = {1: 512, 2: 2048}, 4096  # of ``joint`` thereafter
@@ -49,11 +49,13 @@ _FEW_JOINT_DATASETS = 20
 _POINTS_PER_CALL = 16  # of ``joint``
 _JOINT_ADAPTATION_POINTS = 1024
 _ROUNDS = ((200, 8), (500, 4))  # of the final sample, up to so many datasets; one beyond
-_AFRESH_ROUNDS = ((100, 8), (500, 4))  # of the integral done once more, up to so many datasets; 2 beyond
+_AFRESH_ROUNDS = ((100, 16), (500, 8))  # of the integral done once more, up to so many datasets; 4 beyond
+_AFRESH_SEQUENCE = 16  # the most; each has half as many points as one of the final sample
+_EASY_FRACTION = 0.55  # of the final sample: many datasets of which so many points count need only half of the rounds
 _FEW_AFRESH = 512  # effective points; a dataset with fewer takes all rounds
 _SEQUENCE = 8  # rounds of one sequence of points: their error falls faster than that of independent ones
 _NODES = 256  # of what is compressed
-_MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory
+_MANY_DATASETS = 2000  # whose points, where all are kept, would take much memory; whose errors average out
 _NUM_COMPONENTS = {1: 8, 2: 24, 3: 16}  # fitted to the samples of a search, by the number of dimensions; 8 beyond
 _SUSPECT_LOSS, _SUSPECT_SHARE = 0.4, 0.1  # nats; good datasets lose at most 0.3
 _BLOCKS_AT_ONCE = 16  # are explored, and again where that is needed, before others: two sets of nodes, but not of all
@@ -203,7 +205,7 @@ class TracedPlate(ContractedPlate):
         blocks = self._blocks if chosen is None else blocks_of(chosen, self._block_size)
         run = None if self._optimiser is None else self._optimiser.explore
         self.num_rounds[slice(None) if chosen is None else chosen] = rounds
-        rounds *= _rounds_for(self.plate.size)
+        rounds *= _rounds_for(self.num_represented)
         if self.method == "joint":  # its points are found anew at every phi
             rules = self._explore_joint(blocks, scales, around, run)
             if chosen is None:
@@ -247,7 +249,7 @@ class TracedPlate(ContractedPlate):
         if self.method == "joint":
             self._replace(self._explore_joint(blocks, self._scales, around, run), blocks, rows)
             return
-        scales, rounds = self._scales, _rounds_for(self.plate.size)
+        scales, rounds = self._scales, _rounds_for(self.num_represented)
         self.is_escalated[rows] = False
         self._replace(self._explore_population(blocks, scales, rounds, self._starts(blocks, run)), blocks, rows)
         if run is not None:
@@ -317,6 +319,9 @@ class TracedPlate(ContractedPlate):
         rows = np.flatnonzero(possible if np.mean(suspect | self.is_escalated) >= _SUSPECT_SHARE else suspect)
         if not len(rows):
             return
+        self._explore_by_particles(scales, rounds, rows)
+
+    def _explore_by_particles(self, scales: Any, rounds: int, rows: np.ndarray) -> None:
         blocks = blocks_of(rows, self._block_size)
         rules = self._explore_population(blocks, scales, rounds, self._starts(blocks, None), by_particles=True)
         self._replace(rules, blocks, rows)
@@ -521,32 +526,47 @@ class TracedPlate(ContractedPlate):
     def afresh(self, points: Points, chosen: np.ndarray | None = None) -> Afresh | None:
         if not self.is_refinable:
             return None
-        num_rounds = next((more for most, more in _AFRESH_ROUNDS if self.plate.size <= most), 2)
+        everyone = np.arange(self.plate.size)
+        num_rounds = np.full(self.plate.size, next((more for most, more in _AFRESH_ROUNDS if len(everyone) <= most), 4))
+        if self.plate.size > _MANY_DATASETS:
+            num_rounds[self._sample_fractions(everyone) >= _EASY_FRACTION] = 2
+        rows = everyone if chosen is None else chosen
         if chosen is None:
             found = self._afresh(points, self._blocks, self._arrays, self._rules, num_rounds)
         else:
             found = self._afresh_of(chosen, points, num_rounds)
-        poor = np.flatnonzero(np.min(found.num_effective, axis=1) < _FEW_AFRESH)
-        if len(poor) and num_rounds < _SEQUENCE:
-            again = self._afresh_of(poor if chosen is None else chosen[poor], points, _SEQUENCE)
-            for whole, part in zip(found, again, strict=True):
-                whole[poor] = part
+        poor = np.min(found.num_effective, axis=1) < _FEW_AFRESH * np.minimum(num_rounds[rows], 4) / 4
+        poor &= num_rounds[rows] < _AFRESH_SEQUENCE
+        num_rounds[:] = _AFRESH_SEQUENCE
+        if np.any(poor):
+            _put(found, self._afresh_of(rows[poor], points, num_rounds), poor)
+        lost = np.all(np.isfinite(found.value), axis=1) & (np.min(found.num_effective, axis=1) < FEWEST_POINTS)
+        if self._optimiser is None and np.any(lost):  # the points met what had never been found
+            self._explore_by_particles(self._scales, _SEQUENCE, rows[lost])
+            _put(found, self._afresh_of(rows[lost], points, num_rounds), lost)
         return found
 
-    def _afresh_of(self, rows: np.ndarray, points: Points, num_rounds: int) -> Afresh:
+    def _afresh_of(self, rows: np.ndarray, points: Points, num_rounds: np.ndarray) -> Afresh:
         blocks = blocks_of(rows, self._block_size)
         arrays = [self._block_arrays(block.rows) for block in blocks]
         rules = [self._put(self._rule_of(block.rows)) for block in blocks]
         return self._afresh(points, blocks, arrays, rules, num_rounds)
 
     def _afresh(
-        self, points: Points, blocks: list[Block], arrays: Sequence[DatasetArrays], rules: list[Any], num_rounds: int
+        self,
+        points: Points,
+        blocks: list[Block],
+        arrays: Sequence[DatasetArrays],
+        rules: list[Any],
+        num_rounds: np.ndarray,
     ) -> Afresh:
+        """log f of the blocks' datasets; ``num_rounds`` (N,) of those of the plate."""
         num_local = self.plate.signature.num_local
-        size = _FINAL_POINTS.get(num_local, 4096)
-        uniform = uniform_points(_SEQUENCE * size, 1 + num_local, self.seed + 3).reshape(_SEQUENCE, size, 1 + num_local)
-        uniform = jax.device_put(uniform)
-        self._count([np.full(len(block.rows), num_rounds * size) for block in blocks], blocks)
+        size = _FINAL_POINTS.get(num_local, 4096) // 2
+        dimension = 1 + num_local
+        uniform = uniform_points(_AFRESH_SEQUENCE * size, dimension, self.seed + 3)
+        uniform = jax.device_put(uniform.reshape(_AFRESH_SEQUENCE, size, dimension))
+        self._count([num_rounds[block.rows] * size for block in blocks], blocks)
 
         def made(number: int, phi: np.ndarray) -> Afresh:
             block = blocks[number]
@@ -559,8 +579,8 @@ class TracedPlate(ContractedPlate):
                     rules[number],
                     self._put(phi),
                     uniform,
-                    self._put(self.shift[block.rows][:, : 1 + num_local]),
-                    np.int64(num_rounds),
+                    self._put(self.shift[block.rows][:, :dimension]),
+                    self._put(num_rounds[block.rows]),
                     self._divided(block.num),
                     devices=self._devices,
                 ),
@@ -569,7 +589,7 @@ class TracedPlate(ContractedPlate):
         def pieces() -> Iterator[Piece]:
             for number, (block, rule) in enumerate(zip(blocks, rules, strict=True)):
                 phi = points(block.rows)
-                exact = (num_rounds, self._scales, *self._known_of(block.rows, rule), int(block.num), phi)
+                exact = (num_rounds[block.rows], self._scales, *self._known_of(block.rows, rule), int(block.num), phi)
                 yield Piece(exact, (), partial(made, number, phi))
 
         parts = self.journal.each("afresh", pieces())
