@@ -130,6 +130,11 @@ class ContractedPlate(abc.ABC):
         return self._widest ** np.array([0.0, 0.5, 1.0]) if proper else UNKNOWN_SCALES
 
     @property
+    def lost_late(self) -> dict[str, str]:
+        """Datasets lost after something was found of them, by name, and how: what they said is in the answer."""
+        return {}
+
+    @property
     def explored(self) -> bool:
         """Whether the method needs its datasets explored before log f can be evaluated."""
         return self.method in ("population", "joint")

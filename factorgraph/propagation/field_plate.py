@@ -117,6 +117,10 @@ class FieldPlate(ContractedPlate):
         self._hub_draws = np.zeros((_REFERENCE_DRAWS, len(shared)))
 
     @property
+    def lost_late(self) -> dict[str, str]:
+        return {name: reason for plate in self.inner for name, reason in plate.lost_late.items()}
+
+    @property
     def explored(self) -> bool:
         return True
 

@@ -61,7 +61,8 @@ class HostPlate(ContractedPlate):
         signature = plate.signature
         self.method = "direct" if signature.num_local == 0 else "joint" if signature.reads_shared else "population"
         self.failures: dict[int, str] = {}
-        self.lost: dict[int, str] = {}
+        self.lost = {row: resources.lost[name] for row, name in enumerate(plate.names) if name in resources.lost}
+        self._lost_late: dict[str, str] = {}
         self._kind = Kind(signature, optimiser, seed)
         self._rules: list[Any] = [None] * plate.size
         self._blocks = blocks_of(np.arange(plate.size), block_size(0, plate.size))
@@ -112,6 +113,8 @@ class HostPlate(ContractedPlate):
         """The result of an `Outcome`; the rest is written down."""
         if isinstance(outcome, Lost):
             self.lost[row] = outcome.reason
+            if self.num_calls[row] > 0:
+                self._lost_late[self.plate.names[row]] = outcome.reason
             return None
         self.num_calls[row] += outcome.num_calls
         if outcome.failure:
@@ -120,6 +123,10 @@ class HostPlate(ContractedPlate):
         if outcome.search_failure:
             self.search_failures[row] = outcome.search_failure
         return outcome.result
+
+    @property
+    def lost_late(self) -> dict[str, str]:
+        return self._lost_late
 
     @property
     def is_free(self) -> bool:

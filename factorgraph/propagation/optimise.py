@@ -181,7 +181,30 @@ def _solved(
     began: float,
     earlier: Earlier | None = None,
 ) -> tuple[Solution, Draws]:
-    """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly."""
+    """The solution, and how to draw from its answer: ``draws(num)`` has its mean and covariance exactly.
+
+    What workers lose while it is explored says nothing to the answer. What they lose later has said something already:
+    then all is done again without these datasets.
+    """
+    while True:
+        solution, draws = _attempted(terms, shared, plates, lanes, settings, optimiser, resources, began, earlier)
+        late = {name: reason for plate in solution.plates for name, reason in plate.lost_late.items()}
+        if not late:
+            return solution, draws
+        resources = replace(resources, lost={**resources.lost, **late})
+
+
+def _attempted(
+    terms: Terms,
+    shared: tuple[SharedVariable, ...],
+    plates: Sequence[Plate],
+    lanes: Sequence[Lane],
+    settings: Settings,
+    optimiser: Any,
+    resources: Resources,
+    began: float,
+    earlier: Earlier | None,
+) -> tuple[Solution, Draws]:
     going_on = None if earlier is None else go_on(shared, plates, lanes, settings.seed, optimiser, resources, earlier)
     if going_on is not None:
         graph, start, taken = going_on

@@ -3,6 +3,7 @@ a time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,8 @@ class Resources:
         Datasets of a plate that are worked on together on one device, a multiple of 8; None: as many as fit well.
     workers
         Who calls likelihoods that JAX cannot trace.
+    lost
+        Datasets that the workers lost in an earlier attempt, by name, and how: they are not asked again.
 
     Raises
     ------
@@ -39,6 +42,7 @@ class Resources:
     devices: tuple[Any, ...] | None = None
     block_size: int | None = None
     workers: Workers = field(default_factory=Workers)
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.devices is not None:

@@ -44,8 +44,8 @@ EXPLANATION = """
   exact one. A chain's are those of its run, and within its Monte-Carlo error, which is one over the root of the
   effective draws.
 - *log Z*: log evidence minus the exact one, nats. Above 1,000 datasets the quadrature itself is good to about 5e-5
-  nats a dataset. EP's is low by about 2e-4 nats a dataset there, which its stated error (0.13 at 1,000 datasets, 0.44 at
-  10,000) does not include.
+  nats a dataset. EP's is low by about 1e-4 nats a dataset there, up to three of its stated errors at 10,000: narrow
+  peaks, each with less than a percent of a dataset's evidence, that few points meet.
 - PyAutoFit keeps a prior of its own on each centre beside the parent. It is compared with the exact answer of that
   density.
 

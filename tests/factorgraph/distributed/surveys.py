@@ -47,7 +47,18 @@ class Called(fg.Analysis):
                 pass
         if self.poison == 3.0:
             raise SystemExit(3)
+        if self.poison == 4.0:
+            self.be_poison_late()
+            return
         raise ValueError("a poisoned dataset")
+
+    def be_poison_late(self):
+        """Die at every call from the ``LATE_POISON_CALLS``-th on, which are counted in the file ``LATE_POISON_FILE``."""
+        with open(os.environ["LATE_POISON_FILE"], "ab") as file:
+            file.write(b".")
+            file.flush()
+            if file.tell() >= int(os.environ["LATE_POISON_CALLS"]):
+                os._exit(9)
 
 
 class Shifted:
@@ -71,6 +82,8 @@ class CalledDirectly(Called):
     """No private variable at all."""
 
     def log_likelihood_function(self, instance):
+        if float(self.poison):
+            self.be_poison()
         width = math.hypot(float(instance.sigma), self.error)
         residual = (self.y - float(instance.mean)) / width
         return -0.5 * residual**2 - math.log(width * math.sqrt(2.0 * math.pi))

@@ -51,6 +51,24 @@ def test_a_dataset_that_kills_its_worker_is_left_out_and_named(healthy):
     assert_without_it(caught.value.result, healthy, "died (exit code 9) 3 times")
 
 
+@pytest.mark.parametrize("method", [pytest.param("joint", marks=pytest.mark.slow), "direct"])
+def test_one_that_is_lost_late_says_nothing_either(method, tmp_path, monkeypatch):
+    """It has been explored, and its surrogate or its integrals are in the sweeps."""
+    graph = survey(method, num=8, without=(BAD,))
+    healthy, late = graph.optimise(correct=False), tmp_path / "calls"
+    explored = {"joint": 60_000, "direct": 300}[method]
+    monkeypatch.setenv("LATE_POISON_FILE", str(late))
+    monkeypatch.setenv("LATE_POISON_CALLS", str(explored))
+    with fg.SpawnPool(workers=1, timeout=60.0) as pool, pytest.warns(UserWarning, match="left out"):
+        result = survey(method, num=8, poison={BAD: 4.0}).optimise(executor=pool, correct=False)
+    assert late.stat().st_size >= explored
+    assert list(result.quarantined) == [f"d{BAD}"]
+    assert "died" in result.quarantined[f"d{BAD}"]
+    np.testing.assert_allclose(result._solution.ep.mean, healthy._solution.ep.mean, rtol=1e-6)
+    np.testing.assert_allclose(result._solution.ep.covariance, healthy._solution.ep.covariance, rtol=1e-6)
+    assert result.log_evidence == pytest.approx(healthy.log_evidence, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_nothing_but_poison_is_an_error():
     with fg.SpawnPool(workers=2) as pool, pytest.raises(fg.LikelihoodError, match="no answer about any of its 2"):
